@@ -1,0 +1,18 @@
+/* core/base/rng.h - the generators that decide orders, bit for bit as torch's. (Philox for masks and new weights is the SDK's random.h.) */
+#ifndef CORE_BASE_RNG_H
+#define CORE_BASE_RNG_H
+
+#include "graft/base.h"
+
+/* MT19937, init_genrand(seed mod 2^32): torch.Generator().manual_seed. */
+typedef struct graft_mt19937 { uint32_t state[624]; int at; } graft_mt19937;
+void     graft_mt19937_seed(graft_mt19937 *g, uint64_t seed);
+uint32_t graft_mt19937_next(graft_mt19937 *g);
+
+/* torch.randperm(n, generator=manual_seed(seed)) into out[n]: z = draw % (n - i), swap i with i + z. n < 2^31. */
+void graft_torch_randperm(uint64_t seed, int64_t n, int64_t *out);
+
+/* numpy.random.default_rng(seed).permutation(n): SeedSequence, PCG64, bounded draws as numpy. For val_size. */
+void graft_numpy_permutation(uint64_t seed, int64_t n, int64_t *out);
+
+#endif

@@ -1,0 +1,154 @@
+/* core/graph/graph.h - the graph: values, nodes, op records, and the builder that plugins and core alike emit into.
+ *
+ * A graph is a list of nodes in execution order; each node applies one op record to earlier values and makes new ones (SSA).
+ * Everything lives in the graph's arena. Like the SDK's builder it is sticky: the first error stays (graph->error), later calls do nothing.
+ *
+ *   model plugin --emit--> graph --method hooks at sites--> objective --autodiff--> lower --> fuse --> recompute --> plan --> backend
+ *   (build.c)                     (site.c)                  (autodiff.c) (lower.c) (fuse.c)  (recompute.c) (plan.c)  (run.c)
+ */
+#ifndef CORE_GRAPH_GRAPH_H
+#define CORE_GRAPH_GRAPH_H
+
+#include "core/base/arena.h"
+#include "graft/backend.h"
+#include "graft/graph.h"
+#include "graft/method.h"
+#include "graft/ops.h"
+
+typedef struct graft_graph graft_graph;
+typedef struct graft_node graft_node;
+typedef struct graft_op_record graft_op_record;
+
+enum { GRAFT_MAX_IN = 12, GRAFT_MAX_OUT = 5, GRAFT_MAX_ATTR = 8 };
+
+/* dtype, rank, dims of a value. */
+typedef struct graft_shape { graft_dtype dtype; int32_t rank; int64_t dims[GRAFT_MAX_RANK]; } graft_shape;
+
+typedef struct graft_value_info {
+    graft_shape   shape;
+    graft_place   place;       /* ARENA unless it is a leaf                                  */
+    const char   *name;        /* leaves: unique name; others: path of their node            */
+    int32_t       node;        /* index of the producer, -1 for a leaf                       */
+    int32_t       index;       /* which output of it                                         */
+    int32_t       trainable;   /* a WEIGHT leaf that gets a gradient                          */
+    int32_t       layer;       /* -1 outside the blocks                                       */
+    graft_start   start;       /* WEIGHT leaves: how it begins                                */
+    double        start_arg;
+    int32_t       from_method; /* WEIGHT leaf made by method i (its adapter file's); -1: of the base model */
+    graft_role    role;
+    const float  *data;        /* CONSTANT leaves                                             */
+    int32_t       output;      /* copied to the OUTPUT place under this name by plan (see graft_graph_output) */
+} graft_value_info;
+
+struct graft_node {
+    const graft_op_record *op;
+    int32_t     n_in, n_out, n_attr;
+    graft_value in[GRAFT_MAX_IN];    /* id 0: absent optional input                           */
+    graft_value out[GRAFT_MAX_OUT];
+    graft_attr  attr[GRAFT_MAX_ATTR]; /* sorted as in the record's list; all present (defaults filled) */
+    const char *path;                /* "model.layers.3.self_attn"                            */
+    int32_t     layer;               /* block index, -1 outside                                */
+    int32_t     backward;            /* emitted by autodiff                                    */
+};
+
+/* ---- op records: data about an op ------------------------------------------------------------------------------------- */
+enum {
+    GRAFT_OP_PRIMITIVE = 1,  /* tier 0: no decomposition                                        */
+    GRAFT_OP_ALIAS     = 2,  /* the output is the input's memory (reshape)                       */
+    GRAFT_OP_CHEAP     = 4,  /* about as cheap to recompute as to read (norms, swiglu, rope, elementwise) */
+    GRAFT_OP_KV        = 8   /* inputs 1, 2 are keys and values that methods may extend (attention) */
+};
+
+typedef struct graft_attr_rule { const char *key; graft_attr_type type; int required; double fallback; } graft_attr_rule;
+
+struct graft_op_record {
+    const char *name;                 /* "rms_norm/1" */
+    uint32_t    flags;
+    int32_t     min_in, max_in, n_out;
+    graft_attr_rule attrs[GRAFT_MAX_ATTR]; /* ends with key NULL or at the array's end */
+    /* Checks the inputs' shapes and says the outputs'. 0, or -1 after graft_graph_error(g, "matmul expects k = 2048, found 4096"). */
+    int  (*shape)(graft_graph *g, const graft_node *n, graft_shape *out);
+    /* Emits the same function from smaller ops into g; fills out[n_out] (a null value where an output is not offered). NULL for primitives. */
+    void (*decompose)(graft_graph *g, const graft_node *n, graft_value *out);
+    /* dout[i]: gradient of output i, or null. Sets din[i] = gradient of input i for the inputs with wants[i]; null means zero.
+     * NULL: not differentiable (an error only if a gradient has to pass). May call graft_graph_replace for the forward node (linear_cross_entropy). */
+    void (*backward)(graft_graph *g, const graft_node *n, const graft_value *dout, const int *wants, graft_value *din);
+    int8_t inplace[GRAFT_MAX_OUT];    /* 1 + the input that output i may overwrite, 0: none */
+    /* This op sunk into an accumulation: input index that is added to output i and may be overwritten by it (matmul c, scatter_add base), 1-based, 0: none. */
+    int8_t accumulate[GRAFT_MAX_OUT];
+    double (*flops)(const graft_graph *g, const graft_node *n, const int64_t extent[GRAFT_SYMBOLS]); /* NULL: number of output elements */
+};
+
+const graft_op_record *graft_op_find(const char *name);            /* NULL when unknown */
+const graft_op_record *const *graft_op_all(size_t *n);             /* every record, in ops/'s order: tier 0 first */
+double graft_node_real(const graft_node *n, const char *key);      /* attribute values; asserting helpers for records */
+int64_t graft_node_int(const graft_node *n, const char *key);
+
+/* ---- graph ---------------------------------------------------------------------------------------------------------------- */
+struct graft_graph {
+    graft_builder    *builder;     /* what plugins see; records and core emit through it too (ops.h) */
+    graft_arena      *arena;
+    graft_value_info *values;      /* values[0] is the null value */
+    int32_t           n_values;
+    graft_node       *nodes;
+    int32_t           n_nodes;
+    graft_error       error;       /* the first; code 0 = none */
+    /* the rest is build.c's own */
+    struct graft_build_state *state;
+};
+
+graft_graph *graft_graph_new(void);            /* NULL when out of memory */
+void         graft_graph_free(graft_graph *g);
+void         graft_graph_error(graft_graph *g, const char *fmt, ...) GRAFT_PRINTF(2, 3); /* keeps the first, with the path */
+graft_status graft_graph_check(const graft_graph *g, graft_error *err);
+
+/* Leaves that core makes. Names are unique; the same name twice is an error. */
+graft_value graft_graph_input(graft_graph *g, const char *name, graft_dtype dtype, int rank, const int64_t *dims);
+graft_value graft_graph_state(graft_graph *g, const char *name, graft_dtype dtype, int rank, const int64_t *dims); /* kept between runs */
+/* v's value shall be readable by the host under this name after a run. */
+void        graft_graph_output(graft_graph *g, const char *name, graft_value v);
+graft_value graft_graph_find(const graft_graph *g, const char *name);    /* leaf by name, null when absent */
+const graft_value_info *graft_graph_info(const graft_graph *g, graft_value v);
+graft_node *graft_graph_node(graft_graph *g, graft_value v);             /* producer, NULL for a leaf */
+/* Every later reader of `old` reads `now` instead (also outputs). */
+void        graft_graph_replace(graft_graph *g, graft_value old, graft_value now);
+/* Removes nodes whose outputs nobody needs (not read, not an output, not an in-place change of a STATE or WEIGHT leaf). */
+void        graft_graph_prune(graft_graph *g);
+/* Marks that value `now` is the new content of the STATE or WEIGHT leaf: plan makes now share the leaf's memory and refuses when an op cannot. */
+void        graft_graph_assign(graft_graph *g, graft_value leaf, graft_value now);
+
+/* Actual dims of a shape for given sizes of the symbols; number of elements; bytes of a dtype's n elements (-1: n is no whole number of blocks). */
+int64_t graft_shape_elements(const graft_shape *s, const int64_t extent[GRAFT_SYMBOLS]);
+int64_t graft_dtype_bytes(graft_dtype t, int64_t n);
+const char *graft_dtype_name(graft_dtype t);
+
+/* ---- methods at sites (site.c) ------------------------------------------------------------------------------------------------
+ * Set before the model emits. run: what method->open gave. The order is the order of hooks. */
+typedef struct graft_active_method { const char *name; const graft_method_table *table; void *run; } graft_active_method;
+void graft_graph_methods(graft_graph *g, const graft_active_method *methods, int n);
+/* After the model has emitted: an error when a selector key given by the user matched no site ("lora_target ... matched no site; sites: ...; nearest: ..."). */
+graft_status graft_graph_check_selectors(graft_graph *g, graft_error *err);
+/* Paths of the linear sites that method i changed (for adapter_config.json's target_modules). */
+const char *const *graft_graph_changed_sites(const graft_graph *g, int method, int32_t *n);
+/* All linear sites in order, for merge and listings. */
+const graft_site *graft_graph_sites(const graft_graph *g, int32_t *n);
+
+/* ---- passes -------------------------------------------------------------------------------------------------------------------------- */
+/* Emits the gradients of loss [1] towards every trainable WEIGHT leaf, and accumulates each into a STATE leaf "grad:NAME" of the same shape
+ * (the graph assigns it). (autodiff.c) */
+graft_status graft_graph_autodiff(graft_graph *g, graft_value loss, graft_error *err);
+/* Gradient of scalar y [1] with respect to wrt[i] into dx[i] (null = zero), without touching leaves: for derived decompositions and tests. */
+void graft_graph_gradients(graft_graph *g, graft_value y_or_outputs[], const graft_value seeds[], int n_out, const graft_value *wrt, int n, graft_value *dx);
+/* Replaces every op that the claims lack by its decomposition, until only claimed ops remain; names the lowered ops once through lowered[]. (lower.c) */
+graft_status graft_graph_lower(graft_graph *g, const graft_op_claim *claims, int32_t n, const char **lowered, int32_t room, int32_t *n_lowered, graft_error *err);
+/* Folds scale and add into matmuls, accumulations into their producers, double negations ... exact up to rounding order. (fuse.c) */
+void graft_graph_fuse(graft_graph *g);
+/* Recomputes forward values of the first `layers` blocks (those of lowest index) in the backward pass instead of keeping them.
+ * level 1: cheap ops only; level 2: everything between block borders. (recompute.c) */
+graft_status graft_graph_recompute(graft_graph *g, int level, int32_t layers, graft_error *err);
+
+/* ---- text (text.c) ------------------------------------------------------------------------------------------------------------ */
+struct graft_str;
+void graft_graph_text(const graft_graph *g, struct graft_str *out); /* one node per line, stable between runs and machines */
+
+#endif

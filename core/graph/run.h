@@ -1,0 +1,53 @@
+/* core/graph/run.h - from graph to numbers: a device, the store of persistent tensors on it, the memory plan, compiled programs. */
+#ifndef CORE_GRAPH_RUN_H
+#define CORE_GRAPH_RUN_H
+
+#include "core/graph/graph.h"
+
+/* An opened device of a backend plugin. */
+typedef struct graft_device {
+    const char *name;                   /* "cpu" */
+    const graft_backend_table *table;
+    void       *dev;
+} graft_device;
+
+/* ---- store: tensors that live between runs (weights, gradients, moments, caches), shared by several programs ------------------------------ */
+typedef struct graft_store graft_store;
+graft_status graft_store_new(const graft_device *d, graft_store **out, graft_error *err);
+void         graft_store_free(graft_store *s);
+/* Adds every WEIGHT and STATE leaf of g that the store does not have yet (same name: same shape and dtype, else an error); capacity sizes symbols. */
+graft_status graft_store_add_graph(graft_store *s, const graft_graph *g, const int64_t capacity[GRAFT_SYMBOLS], graft_error *err);
+/* Allocates the WEIGHT and STATE buffers, zero-filled. Once, after all graphs were added. */
+graft_status graft_store_commit(graft_store *s, graft_error *err);
+int64_t      graft_store_bytes(const graft_store *s, graft_place place);
+int          graft_store_find(const graft_store *s, const char *name);             /* -1 when absent */
+int          graft_store_count(const graft_store *s);
+const char  *graft_store_name(const graft_store *s, int i);
+graft_shape  graft_store_shape(const graft_store *s, int i);
+int64_t      graft_store_tensor_bytes(const graft_store *s, int i);
+graft_status graft_store_write(graft_store *s, int i, const void *from, int64_t bytes, graft_error *err);
+graft_status graft_store_read(const graft_store *s, int i, void *to, int64_t bytes, graft_error *err);
+graft_status graft_store_clear(graft_store *s, int i, graft_error *err);           /* zeros */
+
+/* ---- plan: places and offsets, before anything is allocated --------------------------------------------------------------------------------- */
+typedef struct graft_plan {
+    graft_program program;       /* arrays live in the plan's arena */
+    graft_arena  *arena;
+    int64_t       bytes[GRAFT_PLACES];
+    double        flops;         /* of one run at capacity */
+} graft_plan;
+/* A NULL store plans the leaves as if they were alone (for `graft plan`). */
+graft_status graft_plan_new(const graft_graph *g, const graft_store *s, const int64_t capacity[GRAFT_SYMBOLS], uint64_t seed, graft_plan **out, graft_error *err);
+void         graft_plan_free(graft_plan *p);
+
+/* ---- program: compiled and runnable ------------------------------------------------------------------------------------------------------------- */
+typedef struct graft_exec graft_exec;
+graft_status graft_exec_new(const graft_graph *g, graft_store *s, const int64_t capacity[GRAFT_SYMBOLS], uint64_t seed, graft_exec **out, graft_error *err);
+void         graft_exec_free(graft_exec *e);
+int64_t      graft_exec_bytes(const graft_exec *e, graft_place place);
+/* Input by name; bytes must equal the size at the extents of the coming run. */
+graft_status graft_exec_set(graft_exec *e, const char *name, const void *data, int64_t bytes, graft_error *err);
+graft_status graft_exec_run(graft_exec *e, const int64_t extent[GRAFT_SYMBOLS], uint64_t step, int training, graft_error *err); /* waits for the end */
+graft_status graft_exec_get(graft_exec *e, const char *name, void *to, int64_t bytes, graft_error *err); /* output by name, after a run */
+
+#endif

@@ -1,0 +1,29 @@
+/* core/model/template.h - chat templates as data (formats/templates/NAME.json), rendered to (prompt ids, answer ids) pairs as LLaMA-Factory does. */
+#ifndef CORE_MODEL_TEMPLATE_H
+#define CORE_MODEL_TEMPLATE_H
+
+#include "core/model/tokenizer.h"
+
+typedef struct graft_template graft_template;
+
+/* dir: the folder of template files. An unknown name is an error that names the nearest. */
+graft_status graft_template_open(const char *dir, const char *name, graft_template **out, graft_error *err);
+void         graft_template_close(graft_template *t);
+const char  *graft_template_name(const graft_template *t);
+
+/* Stop words become special tokens, eos is replaced, pad is set: what LLaMA-Factory's fix does to the tokenizer. Once, before rendering. */
+graft_status graft_template_fit(const graft_template *t, graft_tokenizer *tok, graft_error *err);
+
+typedef enum graft_message_role { GRAFT_MESSAGE_USER, GRAFT_MESSAGE_ASSISTANT, GRAFT_MESSAGE_OBSERVATION, GRAFT_MESSAGE_FUNCTION } graft_message_role;
+typedef struct graft_message { graft_message_role role; const char *text; size_t bytes; } graft_message;
+
+typedef struct graft_turn { int32_t *prompt; size_t n_prompt; int32_t *answer; size_t n_answer; } graft_turn; /* arena memory */
+
+/* messages: prompt, answer, prompt, answer ... (an odd count renders an open last turn with an empty answer, for chat). system, tools may be NULL. */
+graft_status graft_template_render(const graft_template *t, const graft_tokenizer *tok, graft_arena *a, const graft_message *messages, size_t n,
+                                   const char *system, size_t system_bytes, const char *tools, graft_turn **turns, size_t *n_turns, graft_error *err);
+/* Ids that end an answer: eos and the stop words. */
+const int32_t *graft_template_stops(const graft_template *t, const graft_tokenizer *tok, graft_arena *a, size_t *n);
+int graft_template_efficient_eos(const graft_template *t);
+
+#endif

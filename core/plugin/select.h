@@ -1,0 +1,21 @@
+/* core/plugin/select.h - choosing among backends: named by the user (strict) or best score, with the reasons kept for `graft doctor`. */
+#ifndef CORE_PLUGIN_SELECT_H
+#define CORE_PLUGIN_SELECT_H
+
+#include "core/plugin/load.h"
+#include "graft/backend.h"
+
+typedef struct graft_candidate {
+    const char  *backend;
+    int32_t      device;
+    graft_device_info info;
+    const graft_loaded *plugin;  /* NULL when it could not be loaded */
+    char         verdict[200];   /* "chosen", "lower score", or why not */
+} graft_candidate;
+
+/* Every backend entry of the registry is loaded and asked; sorted by score, then name. room candidates at most. */
+graft_status graft_backend_candidates(const graft_registry *r, graft_candidate *out, int32_t room, int32_t *n, graft_error *err);
+/* wanted NULL or "auto": best usable; else that backend or an error. */
+graft_status graft_backend_choose(const graft_registry *r, const char *wanted, graft_candidate *out, graft_error *err);
+
+#endif

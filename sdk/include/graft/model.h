@@ -1,0 +1,51 @@
+/* graft/model.h - a model architecture ("graft.model/1"): describes a graph, computes nothing. */
+#ifndef GRAFT_MODEL_H
+#define GRAFT_MODEL_H
+
+#include "graph.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct graft_model_inputs {
+    uint32_t    size;
+    graft_value tokens;     /* [tokens] i32                                                                       */
+    graft_value positions;  /* [tokens] i32, restart at each sequence                                             */
+    graft_value sequences;  /* [sequences, 4] i32: first row in the batch, rows, first row in the cache, rows already cached */
+    graft_value inv_freq;   /* [rotary_dim / 2] f32: rotary frequencies, all scalings of the config applied by the host */
+    double      rope_scale; /* multiplies cos and sin (yarn, longrope), else 1                                    */
+} graft_model_inputs;
+
+/* The host multiplies by the head itself, for labelled tokens only, fused with the loss. */
+typedef struct graft_model_outputs {
+    uint32_t    size;
+    graft_value hidden;    /* [tokens, d] after the last norm */
+    graft_value head;      /* [vocab, d]; the embedding when tied */
+    double      softcap;   /* tanh cap of the logits, 0 = none */
+    double      scale;     /* multiplies the logits, 1 = none  */
+} graft_model_outputs;
+
+/* GGUF files name weights and settings in their own words. Patterns hold at most one '#', the layer's number. */
+typedef struct graft_gguf_name {
+    const char *file;      /* "blk.#.attn_q.weight"                    */
+    const char *weight;    /* "model.layers.#.self_attn.q_proj.weight" */
+    const char *unpermute; /* config key of the number of heads whose rotary rows the file interleaves, or NULL */
+} graft_gguf_name;
+typedef struct graft_gguf_key {
+    const char *file;      /* after "<architecture>.", e.g. "attention.head_count_kv" */
+    const char *config;    /* "num_key_value_heads" */
+} graft_gguf_key;
+
+typedef struct graft_model_table {
+    uint32_t     size;
+    graft_status (*build)(void *self, const graft_config *cfg, graft_builder *b, const graft_model_inputs *in, graft_model_outputs *out, graft_error *err); /* [control] */
+    const graft_gguf_name *gguf_names; /* ends with {NULL}; NULL: no GGUF of this architecture */
+    const graft_gguf_key  *gguf_keys;  /* ends with {NULL}                                      */
+    const char            *class_name; /* config.json's "architectures" entry, for exports      */
+} graft_model_table;
+
+#ifdef __cplusplus
+}
+#endif
+#endif
