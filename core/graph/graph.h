@@ -37,8 +37,11 @@ typedef struct graft_value_info {
     int32_t       from_method; /* WEIGHT leaf made by method i (its adapter file's); -1: of the base model */
     graft_role    role;
     const float  *data;        /* CONSTANT leaves                                             */
-    int32_t       output;      /* copied to the OUTPUT place under this name by plan (see graft_graph_output) */
+    uint32_t      assigned;    /* WEIGHT or STATE leaf: id of the value that becomes its content, 0: unchanged (graft_graph_assign) */
 } graft_value_info;
+
+/* A value that the host reads after a run (graft_graph_output). The same value may have several names. */
+typedef struct graft_output { const char *name; graft_value value; } graft_output;
 
 struct graft_node {
     const graft_op_record *op;
@@ -92,6 +95,8 @@ struct graft_graph {
     int32_t           n_values;
     graft_node       *nodes;
     int32_t           n_nodes;
+    graft_output     *outputs;
+    int32_t           n_outputs;
     graft_error       error;       /* the first; code 0 = none */
     /* the rest is build.c's own */
     struct graft_build_state *state;
