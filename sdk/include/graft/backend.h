@@ -84,6 +84,7 @@ typedef struct graft_backend_table {
     void         (*discard)(void *plan);
     graft_status (*run)(void *plan, const graft_run *r, graft_error *err);                                         /* [step] may return before the work is done */
     graft_status (*sync)(void *dev, graft_error *err);
+    int64_t      (*workspace)(void *plan);                                                                         /* [any] bytes that the plan holds, or will hold once it has run, beside the places: packed weights, scratch. NULL: none */
 } graft_backend_table;
 
 #ifdef __cplusplus
