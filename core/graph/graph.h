@@ -45,7 +45,7 @@ typedef struct graft_output { const char *name; graft_value value; } graft_outpu
 
 struct graft_node {
     const graft_op_record *op;
-    int32_t     n_in, n_out, n_attr;
+    int32_t     n_in, n_out, n_attr; /* n_in is the record's max_in: optional inputs that were left out are null */
     graft_value in[GRAFT_MAX_IN];    /* id 0: absent optional input                           */
     graft_value out[GRAFT_MAX_OUT];
     graft_attr  attr[GRAFT_MAX_ATTR]; /* sorted as in the record's list; all present (defaults filled) */
@@ -80,6 +80,7 @@ struct graft_op_record {
     /* This op sunk into an accumulation: input index that is added to output i and may be overwritten by it (matmul c, scatter_add base), 1-based, 0: none. */
     int8_t accumulate[GRAFT_MAX_OUT];
     double (*flops)(const graft_graph *g, const graft_node *n, const int64_t extent[GRAFT_SYMBOLS]); /* NULL: number of output elements */
+    uint32_t optional;                /* bit i: input i below min_in may be the null value (attention_grad's k_extra); inputs from min_in on always may */
 };
 
 const graft_op_record *graft_op_find(const char *name);            /* NULL when unknown */
