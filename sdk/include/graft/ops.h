@@ -30,7 +30,7 @@ static inline graft_value graft_op2(graft_builder *b, const char *op, graft_valu
  * Element by element: neg exp log sqrt rsqrt tanh sigmoid sin cos abs erf, each "NAME/1". */
 static inline graft_value graft_neg(graft_builder *b, graft_value x) { return graft_op1(b, "neg/1", x); }
 static inline graft_value graft_exp(graft_builder *b, graft_value x) { return graft_op1(b, "exp/1", x); }
-static inline graft_value graft_log(graft_builder *b, graft_value x) { return graft_op1(b, "log/1", x); }
+static inline graft_value graft_ln(graft_builder *b, graft_value x) { return graft_op1(b, "log/1", x); }
 static inline graft_value graft_sqrt(graft_builder *b, graft_value x) { return graft_op1(b, "sqrt/1", x); }
 static inline graft_value graft_rsqrt(graft_builder *b, graft_value x) { return graft_op1(b, "rsqrt/1", x); }
 static inline graft_value graft_tanh(graft_builder *b, graft_value x) { return graft_op1(b, "tanh/1", x); }
