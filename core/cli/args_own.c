@@ -1,0 +1,40 @@
+/* core/cli/args_own.c - graft's own arguments, and older spellings of LLaMA-Factory's. Columns: args.h. */
+#include "core/cli/args_table.h"
+
+/* clang-format off */
+static const graft_arg own_args[] = {
+    {"backend", GRAFT_ARG_TEXT, "auto", NULL, GRAFT_ARG_ACTS, "compute backend by its name in the registry", NULL},
+    {"threads", GRAFT_ARG_INT, "0", NULL, GRAFT_ARG_ACTS, "threads of the backend, 0: all processors", NULL},
+    {"memory", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "most memory to use, e.g. 6G or 800M; recomputation is chosen to fit", NULL},
+    {"registry", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "a further registry file", NULL},
+    {"template_dir", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "folder of chat templates instead of the shipped one", NULL},
+    {"json", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_ACTS, "the report as JSON", NULL},
+    {"color", GRAFT_ARG_TEXT, "auto", "auto|always|never", GRAFT_ARG_ACTS, "colours in text for people", NULL},
+    {"prompt", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "chat: one question, answered, and done", NULL},
+    {"input", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "score, tokenize: the JSONL file to read, - for standard input", NULL},
+    {"decode", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_ACTS, "tokenize: ids to text", NULL},
+    {"file", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "data show: a data file that no registry names", NULL},
+    {"export_dtype", GRAFT_ARG_TEXT, NULL, "f32|bf16|f16", GRAFT_ARG_ACTS, "export: number type of the weights, default the model's own", NULL},
+    {"purpose", GRAFT_ARG_TEXT, "train", "train|loss|generate|forward", GRAFT_ARG_ACTS, "graph: what the graph is for", NULL},
+    {"name", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "plugin add: name of the entry", NULL},
+    {"force", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_ACTS, "plugin add: replace an entry of the same name", NULL},
+    {"compat", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_ACTS, "help: every LLaMA-Factory key and what becomes of it, as Markdown", NULL},
+};
+static const graft_arg older_args[] = {
+    {"evaluation_strategy", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ALIAS, "older spelling", "eval_strategy"},
+    {"new_special_tokens", GRAFT_ARG_LIST, NULL, NULL, GRAFT_ARG_ALIAS, "older spelling", "add_special_tokens"},
+    {"image_dir", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ALIAS, "older spelling", "media_dir"},
+    {"image_resolution", GRAFT_ARG_INT, NULL, NULL, GRAFT_ARG_ALIAS, "older spelling", "image_max_pixels"},
+    {"video_resolution", GRAFT_ARG_INT, NULL, NULL, GRAFT_ARG_ALIAS, "older spelling", "video_max_pixels"},
+    {"checkpoint_dir", GRAFT_ARG_LIST, NULL, NULL, GRAFT_ARG_ALIAS, "older spelling", "adapter_name_or_path"},
+    {"prompt_template", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ALIAS, "older spelling", "template"},
+    {"no_cuda", GRAFT_ARG_FLAG, NULL, NULL, GRAFT_ARG_ALIAS, "older spelling", "use_cpu"},
+    {"neft_alpha", GRAFT_ARG_REAL, NULL, NULL, GRAFT_ARG_ALIAS, "older spelling", "neftune_noise_alpha"},
+    {"save_safetensors", GRAFT_ARG_FLAG, "true", NULL, GRAFT_ARG_SAME, "write safetensors", "safetensors is always written"},
+    {"group_by_length", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_REFUSED, "batches of like lengths", "batches hold no padding, so it gains nothing; leave it out"},
+    {"visual_inputs", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_REFUSED, "images in the data", "text models only"},
+    {"ray_run_name", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_SAME, "name of the Ray run", "one machine"},
+};
+/* clang-format on */
+const graft_arg_group graft_args_own = {"graft", own_args, sizeof own_args / sizeof *own_args};
+const graft_arg_group graft_args_older = {"older", older_args, sizeof older_args / sizeof *older_args};
