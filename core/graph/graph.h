@@ -138,6 +138,11 @@ graft_status graft_graph_check_selectors(graft_graph *g, graft_error *err);
 const char *const *graft_graph_changed_sites(const graft_graph *g, int method, int32_t *n);
 /* All linear sites in order, for merge and listings. */
 const graft_site *graft_graph_sites(const graft_graph *g, int32_t *n);
+/* Each method's merge hook in turn on w, the weight [out, in] of a linear site; parameters are found or made under the site's path. Null after an error. */
+graft_value graft_graph_merge_site(graft_graph *g, const graft_site *site, graft_value w);
+/* Virtual tokens that a method put before each sequence (extend_input): the batch shall begin each sequence with rows of token ids -1, -2 .. -m at
+ * positions 0 .. m - 1, without labels. 0: none. */
+int64_t graft_graph_virtual_tokens(const graft_graph *g);
 
 /* ---- passes -------------------------------------------------------------------------------------------------------------------------- */
 /* Emits the gradients of loss [1] towards every trainable WEIGHT leaf, and accumulates each into a STATE leaf "grad:NAME" of the same shape

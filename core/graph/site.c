@@ -1,0 +1,265 @@
+/* core/graph/site.c - where tuning methods meet models: the hooks at linear sites, marks, attention, the embedding of tokens and base weights.
+ *
+ * While a hook of method i runs, the site's path is open (parameters are named under it), new parameters belong to method i, and sites that the hook
+ * itself makes (a linear inside an adapter) call no hooks. */
+#include "core/graph/build.h"
+
+#include "core/base/error.h"
+
+#include <string.h>
+
+/* The hook of a method's table, or NULL: tables of older plugins may end early. */
+#define HOOK(method_, field_) (GRAFT_HAS(graft_method_table, (method_)->table, field_) ? (method_)->table->field_ : NULL)
+
+void graft_graph_methods(graft_graph *g, const graft_active_method *methods, int n)
+{
+    graft_build_state *s = g->state;
+    if (g->error.code || n <= 0) return;
+    graft_active_method *copy = graft_build_alloc(g, (size_t)n, sizeof *copy);
+    s->changed = copy ? graft_build_alloc(g, (size_t)n, sizeof *s->changed) : NULL;
+    if (!s->changed) return;
+    memcpy(copy, methods, (size_t)n * sizeof *copy);
+    s->methods = copy, s->n_methods = n;
+}
+
+const graft_site *graft_graph_sites(const graft_graph *g, int32_t *n)
+{
+    *n = g->state->n_sites;
+    return g->state->sites;
+}
+
+const char *const *graft_graph_changed_sites(const graft_graph *g, int method, int32_t *n)
+{
+    const graft_build_state *s = g->state;
+    const int known = method >= 0 && method < s->n_methods;
+    *n = known ? s->changed[method].n : 0;
+    return known ? s->changed[method].paths : NULL;
+}
+
+int64_t graft_graph_virtual_tokens(const graft_graph *g) { return g->state->virtual_tokens; }
+
+static void note_changed(graft_graph *g, int32_t method, const char *path)
+{
+    graft_changed_sites *c = &g->state->changed[method];
+    if (graft_build_room(g, (void **)&c->paths, &c->room, (size_t)c->n, sizeof *c->paths)) return;
+    c->paths[c->n++] = path;
+}
+
+/* A hook must leave the path as it found it. */
+static void leave(graft_graph *g, int32_t method, int32_t depth)
+{
+    graft_build_state *s = g->state;
+    s->method = -1;
+    if (!g->error.code && s->depth != depth) graft_graph_error(g, "method %s left %d path parts open", s->methods[method].name, s->depth - depth);
+}
+
+static int same_shape(const graft_shape *a, const graft_shape *b)
+{
+    int same = a->rank == b->rank && a->dtype == b->dtype;
+    for (int32_t i = 0; same && i < a->rank; i++) same = a->dims[i] == b->dims[i];
+    return same;
+}
+
+/* What a hook gave instead of `was` must be of the same shape. */
+static graft_value checked(graft_graph *g, int32_t method, const graft_site *site, graft_value was, graft_value now)
+{
+    if (g->error.code) return graft_null_value();
+    const char *name = g->state->methods[method].name;
+    const graft_shape *a = &graft_graph_info(g, was)->shape, *b = &graft_graph_info(g, now)->shape;
+    if (!now.id || now.id >= (uint32_t)g->n_values) graft_graph_error(g, "method %s gave no value at site %s", name, site->path);
+    else if (!same_shape(a, b)) graft_graph_error(g, "method %s changed the shape at site %s from %s to %s", name, site->path, graft_shape_text(g, a), graft_shape_text(g, b));
+    return now;
+}
+
+static graft_site site_here(graft_graph *g, graft_role role, int64_t in, int64_t out, graft_value weight)
+{
+    return (graft_site){(uint32_t)sizeof(graft_site), role, graft_build_layer(g), graft_build_path(g), in, out, weight};
+}
+
+/* ---- base weights: does any method train it? ----------------------------------------------------------------------------------------------------- */
+int graft_site_trains(graft_graph *g, const graft_param *p, const char *name)
+{
+    const graft_build_state *s = g->state;
+    const char *dot = strrchr(name, '.');
+    char *module = s->n_methods ? graft_arena_copy(g->arena, name, dot ? (size_t)(dot - name) : 0) : NULL;
+    if (!module) return 0;
+    const graft_site site = {(uint32_t)sizeof site, p->role, graft_build_layer(g), module, p->rank > 1 ? p->dims[1] : 0, p->dims[0], graft_null_value()};
+    for (int32_t i = 0; i < s->n_methods; i++)
+        if (HOOK(&s->methods[i], trains) && s->methods[i].table->trains(s->methods[i].run, &site, name)) return 1;
+    return 0;
+}
+
+/* ---- linear sites ------------------------------------------------------------------------------------------------------------------------------------ */
+static graft_value base_linear(graft_builder *b, graft_value x, const graft_site *site, int bias)
+{
+    graft_param w = {(uint32_t)sizeof w, site->role, GRAFT_START_CHECKPOINT, 0.0, 2, {site->out, site->in, 0, 0}};
+    graft_param c = {(uint32_t)sizeof c, site->role, GRAFT_START_CHECKPOINT, 0.0, 1, {site->out, 0, 0, 0}};
+    const graft_value y = graft_matmul_nt(b, x, graft_build_param(b, "weight", &w));
+    return bias ? graft_add(b, y, graft_build_param(b, "bias", &c)) : y;
+}
+
+static graft_value linear_hooks(graft_builder *b, const graft_site *site, graft_value x, graft_value y)
+{
+    graft_graph *g = graft_graph_of(b);
+    graft_build_state *s = g->state;
+    const int32_t depth = s->depth;
+    for (int32_t i = 0; i < s->n_methods && !g->error.code; i++) {
+        if (!HOOK(&s->methods[i], linear)) continue;
+        s->method = i;
+        const graft_value now = s->methods[i].table->linear(s->methods[i].run, b, site, x, y);
+        leave(g, i, depth);
+        if (checked(g, i, site, y, now).id && now.id != y.id) note_changed(g, i, site->path);
+        y = now;
+    }
+    return y;
+}
+
+graft_value graft_site_linear(graft_builder *b, graft_value x, const char *name, int64_t out, int bias, graft_role role)
+{
+    graft_graph *g = graft_graph_of(b);
+    graft_build_state *s = g->state;
+    if (g->error.code) return graft_null_value();
+    const graft_shape *shape = &graft_graph_info(g, x)->shape;
+    const int64_t in = shape->rank > 0 ? shape->dims[shape->rank - 1] : 0;
+    graft_build_push(b, name, -1);
+    if (!x.id || in < 1) graft_graph_error(g, "linear needs an input whose last axis has a constant size, found %s", x.id ? graft_shape_text(g, shape) : "the null value");
+    graft_site site = site_here(g, role, in, out, graft_null_value());
+    graft_value y = base_linear(b, x, &site, bias);
+    if (g->error.code) return graft_null_value();
+    if (s->method < 0) {
+        const char *path = site.path;
+        char *weight = graft_build_text(g, "%s.weight", path);
+        site.weight = weight ? graft_graph_find(g, weight) : graft_null_value();
+        if (graft_build_room(g, (void **)&s->sites, &s->room_sites, (size_t)s->n_sites, sizeof *s->sites)) return graft_null_value();
+        s->sites[s->n_sites++] = site;
+        y = linear_hooks(b, &site, x, y);
+    }
+    graft_build_pop(b);
+    return g->error.code ? graft_null_value() : y;
+}
+
+graft_value graft_graph_merge_site(graft_graph *g, const graft_site *site, graft_value w)
+{
+    graft_build_state *s = g->state;
+    graft_builder *b = g->builder;
+    graft_build_push(b, site->path, -1);
+    s->layer = site->layer;
+    const int32_t depth = s->depth;
+    for (int32_t i = 0; i < s->n_methods && !g->error.code; i++) {
+        if (!HOOK(&s->methods[i], merge)) continue;
+        s->method = i;
+        const graft_value now = s->methods[i].table->merge(s->methods[i].run, b, site, w);
+        leave(g, i, depth);
+        if (!now.id) graft_build_fail(g, GRAFT_UNSUPPORTED, "method %s cannot merge into a single matrix at site %s", s->methods[i].name, site->path);
+        checked(g, i, site, w, now);
+        w = now;
+    }
+    graft_build_pop(b);
+    return g->error.code ? graft_null_value() : w;
+}
+
+/* ---- marks -------------------------------------------------------------------------------------------------------------------------------------------- */
+graft_value graft_site_mark(graft_builder *b, graft_value h, graft_role role)
+{
+    graft_graph *g = graft_graph_of(b);
+    graft_build_state *s = g->state;
+    if (g->error.code || s->method >= 0) return h;
+    if (!h.id || h.id >= (uint32_t)g->n_values) {
+        graft_graph_error(g, "mark needs a value");
+        return graft_null_value();
+    }
+    const graft_shape *shape = &graft_graph_info(g, h)->shape;
+    const int64_t width = shape->rank > 0 ? shape->dims[shape->rank - 1] : 0;
+    const graft_site site = site_here(g, role, width, width, graft_null_value());
+    const int32_t depth = s->depth;
+    for (int32_t i = 0; i < s->n_methods && !g->error.code; i++) {
+        if (!HOOK(&s->methods[i], after)) continue;
+        s->method = i;
+        const graft_value now = s->methods[i].table->after(s->methods[i].run, b, &site, h);
+        leave(g, i, depth);
+        h = checked(g, i, &site, h, now);
+    }
+    return g->error.code ? graft_null_value() : h;
+}
+
+/* ---- attention: keys and values that every query sees ---------------------------------------------------------------------------------------------------- */
+enum { KEY = 1,
+       KEY_EXTRA = 4,
+       VALUE_EXTRA = 5 }; /* inputs of an op flagged GRAFT_OP_KV */
+
+void graft_site_extend_kv(graft_graph *g, graft_node *n)
+{
+    graft_build_state *s = g->state;
+    if (s->method >= 0 || g->error.code) return;
+    const graft_shape *key = &graft_graph_info(g, n->in[KEY])->shape;
+    const int64_t kv = graft_node_int(n, "kv_heads"), width = key->rank == 2 ? key->dims[1] : 0;
+    const graft_site site = site_here(g, GRAFT_ROLE_ATTN, kv, kv > 0 ? width / kv : 0, graft_null_value());
+    const char *owner = n->in[KEY_EXTRA].id ? "the model" : NULL;
+    const int32_t depth = s->depth;
+    for (int32_t i = 0; i < s->n_methods && !g->error.code; i++) {
+        graft_value k = graft_null_value(), v = graft_null_value();
+        if (!HOOK(&s->methods[i], extend_kv)) continue;
+        s->method = i;
+        s->methods[i].table->extend_kv(s->methods[i].run, g->builder, &site, &k, &v);
+        leave(g, i, depth);
+        if (g->error.code || (!k.id && !v.id)) continue;
+        if (!k.id || !v.id) graft_graph_error(g, "method %s gave only %s at site %s", s->methods[i].name, k.id ? "keys" : "values", site.path);
+        else if (owner) graft_graph_error(g, "both %s and %s extend the keys and values of site %s; only one can", owner, s->methods[i].name, site.path);
+        owner = s->methods[i].name;
+        n->in[KEY_EXTRA] = k, n->in[VALUE_EXTRA] = v;
+    }
+}
+
+/* ---- virtual tokens ---------------------------------------------------------------------------------------------------------------------------------------
+ * The batch gives the virtual tokens of a sequence as its first rows, with the token ids -1, -2 .. -m. The embedding of a negative id is a row of zeros,
+ * and -1 - id is negative for every real token, so
+ *     embedding = gather(table, tokens) + gather(virtual [m, d], -1 - tokens)
+ * holds the right row everywhere, and gradients reach only the rows used. Ids below 2^24 pass f32 exactly. */
+static graft_value add_virtual(graft_graph *g, graft_value y, graft_value tokens, graft_value virtual_rows)
+{
+    graft_builder *b = g->builder;
+    const graft_value ids = graft_cast(b, graft_affine(b, graft_cast(b, tokens, GRAFT_F32), -1.0, -1.0), GRAFT_I32);
+    return graft_add(b, y, graft_gather(b, virtual_rows, ids));
+}
+
+static int is_token_embedding(graft_graph *g, const graft_node *n)
+{
+    if (strcmp(n->op->name, "gather/1") != 0) return 0;
+    const graft_value_info *table = graft_graph_info(g, n->in[0]), *ids = graft_graph_info(g, n->in[1]);
+    return table->place == GRAFT_PLACE_WEIGHT && table->role == GRAFT_ROLE_EMBED && ids->place == GRAFT_PLACE_INPUT && !strcmp(ids->name, "tokens");
+}
+
+/* The site of a table: its module. */
+static graft_site embedding_site(graft_graph *g, graft_value table)
+{
+    const graft_value_info *t = graft_graph_info(g, table);
+    const char *dot = strrchr(t->name, '.');
+    const char *path = graft_arena_copy(g->arena, t->name, dot ? (size_t)(dot - t->name) : strlen(t->name));
+    return (graft_site){(uint32_t)sizeof(graft_site), GRAFT_ROLE_EMBED, t->layer, path ? path : "", t->shape.dims[0], t->shape.dims[1], table};
+}
+
+graft_value graft_site_extend_input(graft_graph *g, graft_value y)
+{
+    graft_build_state *s = g->state;
+    const graft_node *n = graft_graph_node(g, y);
+    if (!s->n_methods || s->method >= 0 || !n || !is_token_embedding(g, n)) return y;
+    const graft_value tokens = n->in[1];
+    const graft_site site = embedding_site(g, n->in[0]);
+    const char *owner = NULL;
+    const int32_t depth = s->depth;
+    for (int32_t i = 0; i < s->n_methods && !g->error.code; i++) {
+        if (!HOOK(&s->methods[i], extend_input)) continue;
+        s->method = i;
+        const graft_value rows = s->methods[i].table->extend_input(s->methods[i].run, g->builder, &site);
+        if (rows.id && !g->error.code) {
+            const graft_shape *shape = &graft_graph_info(g, rows)->shape;
+            if (owner) graft_graph_error(g, "both %s and %s put virtual tokens at site %s; only one can", owner, s->methods[i].name, site.path);
+            else if (shape->rank != 2 || shape->dims[0] < 1 || shape->dims[1] != site.out) graft_graph_error(g, "method %s gave virtual tokens of shape %s at site %s, expected [m, %lld]", s->methods[i].name, graft_shape_text(g, shape), site.path, (long long)site.out);
+            owner = s->methods[i].name;
+            s->virtual_tokens = shape->dims[0];
+            y = add_virtual(g, y, tokens, rows);
+        }
+        leave(g, i, depth);
+    }
+    return g->error.code ? graft_null_value() : y;
+}
