@@ -232,21 +232,21 @@ static uint64_t key_hash(const graft_json *m)
 
 static int same_key(const graft_json *a, const graft_json *b) { return a->key_bytes == b->key_bytes && !memcmp(a->key, b->key, a->key_bytes); }
 
-/* No key twice. A table with at most half its places taken, so that an object of n members costs n. */
-static graft_status check_keys(reader *r, const graft_json *object)
+/* A table with at most half its places taken, so that an object of n members costs n. */
+graft_status graft_json_unique_keys(const char *name, const graft_json *object, graft_error *err)
 {
     const graft_json **table;
     size_t room = 16;
     while (room < (size_t)object->count * 2) room *= 2;
-    if (!(table = graft_calloc(room, sizeof *table))) return no_memory(r);
+    if (!(table = graft_calloc(room, sizeof *table))) return graft_fail(err, GRAFT_NO_MEMORY, name, "not enough memory to compare this object's keys");
     graft_status status = GRAFT_OK;
     for (const graft_json *m = object->child; m && !status; m = m->next) {
         size_t at = key_hash(m) & (room - 1);
         while (table[at] && !same_key(table[at], m)) at = (at + 1) & (room - 1);
         if (table[at]) {
             char where[256];
-            snprintf(where, sizeof where, "%.200s:%d:%d", r->name, (int)m->line, (int)m->column);
-            status = graft_fail(r->err, GRAFT_BAD_INPUT, where, "the key \"%s\" is given twice, first in line %d; remove one of them", m->key, (int)table[at]->line);
+            snprintf(where, sizeof where, "%.200s:%d:%d", name, (int)m->line, (int)m->column);
+            status = graft_fail(err, GRAFT_BAD_INPUT, where, "the key \"%s\" is given twice, first in line %d; remove one of them", m->key, (int)table[at]->line);
         }
         table[at] = m;
     }
@@ -293,7 +293,7 @@ static graft_status read_children(reader *r, graft_json *v, int object)
         r->at++;
     }
     r->at++;
-    return object && (r->flags & GRAFT_JSON_STRICT_KEYS) ? check_keys(r, v) : GRAFT_OK;
+    return object && (r->flags & GRAFT_JSON_STRICT_KEYS) ? graft_json_unique_keys(r->name, v, r->err) : GRAFT_OK;
 }
 
 static graft_status read_value(reader *r, graft_json *v)

@@ -20,7 +20,8 @@ graft_status graft_json_parse_prefix(graft_arena *a, const char *name, const cha
 
 graft_status graft_json_parse_file(graft_arena *a, const char *path, int64_t max_bytes, int flags, const graft_json **out, graft_error *err);
 
-/* Building small documents. Keys and texts are copied. */
+/* Building small documents. Keys and texts are copied. put and push take containers that graft_json_new or graft_json_copy made; when memory runs out
+ * (a NULL value, a key that cannot be copied) the container is marked, and graft_json_write of it sets out->failed. */
 graft_json *graft_json_new(graft_arena *a, graft_json_type type);
 graft_json *graft_json_text(graft_arena *a, const char *text, size_t bytes);
 graft_json *graft_json_int(graft_arena *a, int64_t v);
@@ -32,6 +33,9 @@ graft_json *graft_json_copy(graft_arena *a, const graft_json *v);
 
 /* Appends v as text. indent 0: compact with ", " and ": " as Python's json.dumps; n: n spaces a level as json.dumps(indent=n). sorted: keys in order. */
 void graft_json_write(graft_str *out, const graft_json *v, int indent, int sorted);
+
+/* An error with the place of the second when a key of the object is given twice. (GRAFT_JSON_STRICT_KEYS does this while parsing.) */
+graft_status graft_json_unique_keys(const char *name, const graft_json *object, graft_error *err);
 
 /* Text of a TEXT node equal to s? */
 int graft_json_is(const graft_json *v, const char *s);

@@ -122,7 +122,7 @@ static void write_number(graft_str *out, const graft_json *v)
 {
     if (v->integral) {
         graft_str_printf(out, "%" PRId64, v->integer);
-    } else if (v->text && v->bytes && strspn(v->text, "-0123456789") == v->bytes) {
+    } else if (v->text && v->bytes && v->text[*v->text == '-'] != '0' && strspn(v->text, "-0123456789") == v->bytes) {
         graft_str_add(out, v->text, v->bytes); /* an integer beyond int64 */
     } else {
         graft_str_double(out, v->number);

@@ -4,8 +4,8 @@
 
 #include "core/base/arena.h"
 
-/* One document. YAML 1.1 scalars: 010 is 8, 1_000 is 1000, 1:30 is 90, yes/on true, ~ and empty null; 1e-4 is a number; "none" is text.
- * Duplicate keys, depth > 64, more than 1000 aliases or 1e6 nodes are errors with line and column. */
+/* One document; an empty one gives an empty object. YAML 1.1 scalars: 010 is 8, 1_000 is 1000, 1:30 is 90, yes/on true, ~ and empty null; 1e-4 is a number; "none" is text.
+ * Merge keys (<<) are followed. Duplicate keys, depth > 64, more than 1000 aliases or 1e6 nodes are errors with line and column. */
 graft_status graft_yaml_parse(graft_arena *a, const char *name, const char *text, size_t bytes, const graft_json **out, graft_error *err);
 graft_status graft_yaml_parse_file(graft_arena *a, const char *path, const graft_json **out, graft_error *err);
 
