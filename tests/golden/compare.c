@@ -1,0 +1,119 @@
+/* tests/golden/compare.c - logits, loss, gradients and steps against stored ones. */
+#include "tests/golden/golden.h"
+
+#include "core/base/error.h"
+#include "core/base/file.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+int golden_open_expected(const char *path, golden_expected *x)
+{
+    char file[4096];
+    graft_error err = GRAFT_ERROR_INIT;
+    snprintf(file, sizeof file, "%s/expect.safetensors", path);
+    *x = (golden_expected){0};
+    if (graft_weights_open(file, &x->w, &err)) return golden_error("expect.safetensors", &err), 0;
+    x->ids = golden_tensor(x->w, "flat.input_ids");
+    x->labels = golden_tensor(x->w, "flat.labels");
+    x->borders = golden_tensor(x->w, "flat.cu_seqlens");
+    if (x->ids && x->labels && x->borders) return 1;
+    graft_weights_close(x->w);
+    golden_fail("expect.safetensors", "the flat batch is missing");
+    return 0;
+}
+
+graft_status golden_batch_of(golden_model *m, const golden_expected *x, golden_batch *b, graft_error *err)
+{
+    return golden_batch_new(m->arena, (const int32_t *)(const void *)x->ids->data, (const int32_t *)(const void *)x->labels->data, (const int32_t *)(const void *)x->borders->data,
+                            golden_count(x->borders) - 1, b, err);
+}
+
+graft_status golden_compare_logits(golden_model *m, const golden_expected *x, const golden_batch *b, graft_error *err)
+{
+    const graft_weight_info *want = golden_tensor(x->w, "logits");
+    float *logits = want ? graft_arena_alloc(m->arena, (size_t)want->bytes + 4) : NULL;
+    if (!logits || want->bytes != b->tokens * m->model->vocab * 4) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "logits are missing or of another size");
+    const graft_status status = golden_logits(m, b, logits, err);
+    if (!status) golden_check("logits", golden_max_abs(logits, (const float *)(const void *)want->data, golden_count(want)), 1e-4);
+    return status;
+}
+
+graft_status golden_compare_loss(golden_model *m, const golden_expected *x, const golden_batch *b, graft_error *err)
+{
+    double loss = 0.0;
+    graft_status status = golden_clear_gradients(m, err);
+    if (!status) status = golden_loss(m, b, &loss, err);
+    const graft_weight_info *want = golden_tensor(x->w, "loss");
+    if (!status && want) golden_check("loss", fabs(loss - golden_f64(want, 0)), 1e-5);
+    return status;
+}
+
+/* The graph's name of a stored "<kind>.<prefix>NAME", or NULL when it is of another kind. */
+static const char *name_of(const graft_weight_info *t, const char *kind, const char *prefix)
+{
+    const size_t k = strlen(kind), p = strlen(prefix);
+    return !strncmp(t->name, kind, k) && t->name[k] == '.' && !strncmp(t->name + k + 1, prefix, p) ? t->name + k + 1 + p : NULL;
+}
+
+static void compare_one(golden_model *m, const graft_weight_info *t, const char *quantity, const char *stored, double tolerance)
+{
+    graft_error err = GRAFT_ERROR_INIT;
+    const int at = graft_store_find(m->store, stored);
+    if (at < 0 || graft_store_tensor_bytes(m->store, at) != t->bytes) {
+        golden_fail(quantity, "%s: the graph has no %s of this size", t->name, stored);
+        return;
+    }
+    float *got = graft_arena_alloc(m->arena, (size_t)t->bytes + 4);
+    if (!got || graft_store_read(m->store, at, got, t->bytes, &err)) golden_error(quantity, &err);
+    else golden_check(quantity, golden_max_abs(got, (const float *)(const void *)t->data, golden_count(t)), tolerance);
+}
+
+void golden_compare_tensors(golden_model *m, const golden_expected *x, const char *kind, const char *prefix, double tolerance)
+{
+    for (int64_t i = 0; i < graft_weights_count(x->w); i++) {
+        const graft_weight_info *t = graft_weights_at(x->w, i);
+        const char *name = name_of(t, kind, prefix);
+        if (name) compare_one(m, t, kind, name, tolerance);
+    }
+}
+
+void golden_compare_gradients(golden_model *m, const golden_expected *x, const char *prefix)
+{
+    double largest = 1.0;
+    int64_t compared = 0, own = 0;
+    for (int64_t i = 0; i < graft_weights_count(x->w); i++) {
+        const graft_weight_info *t = graft_weights_at(x->w, i);
+        for (int64_t k = 0; name_of(t, "grad", prefix) && k < golden_count(t); k++) largest = fmax(largest, fabs(golden_f64(t, k)));
+    }
+    for (int64_t i = 0; i < graft_weights_count(x->w); i++) {
+        const graft_weight_info *t = graft_weights_at(x->w, i);
+        const char *name = name_of(t, "grad", prefix);
+        char stored[512];
+        if (!name) continue;
+        snprintf(stored, sizeof stored, "grad:%s", name);
+        compare_one(m, t, "gradients", stored, 2e-5 * largest);
+        compared++;
+    }
+    for (int i = 0; i < graft_store_count(m->store); i++) own += !strncmp(graft_store_name(m->store, i), "grad:", 5);
+    golden_equal("set of gradients", own == compared);
+}
+
+graft_status golden_compare_steps(golden_model *m, const golden_expected *x, const golden_batch *b, graft_error *err)
+{
+    const graft_weight_info *losses = golden_tensor(x->w, "step_loss"), *norms = golden_tensor(x->w, "grad_norm");
+    golden_adamw o = {.lr = 1e-3, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .decay = 0.01};
+    const int64_t steps = norms ? golden_count(norms) : 0;
+    graft_status status = golden_clear_gradients(m, err);
+    for (int64_t t = 0; !status && losses && t <= steps; t++) {
+        double loss, norm;
+        status = golden_loss(m, b, &loss, err);
+        if (status) break;
+        golden_check("step_loss", fabs(loss - golden_f64(losses, t)), 5e-5);
+        if (t == steps) break;
+        status = golden_step(m, &o, t + 1, &norm, err);
+        if (!status) golden_check("grad_norm (relative)", fabs(norm / golden_f64(norms, t) - 1.0), 1e-4);
+    }
+    return status;
+}
