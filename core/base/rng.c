@@ -1,5 +1,5 @@
 /* core/base/rng.c - see rng.h. Sources: Matsumoto & Nishimura 1998 (MT19937); O'Neill 2014 (PCG64 XSL-RR) and the seeding and bounded draws that
- * numpy's documentation names: SeedSequence after O'Neill's seed_seq_fe, bounds after Lemire 2019. */
+ * numpy's documentation names: SeedSequence after O'Neill's seed_seq_fe, bounds by masked rejection. */
 #include "core/base/rng.h"
 
 enum { N = 624,
@@ -124,28 +124,14 @@ static uint32_t pcg_next32(pcg64 *g)
     return (uint32_t)x;
 }
 
-/* Uniform in [0, most], most < 2^32 - 1. */
-static uint32_t bounded32(pcg64 *g, uint32_t most)
+/* Uniform in [0, most] by masked rejection: 32-bit draws where they suffice. */
+static uint64_t bounded(pcg64 *g, uint64_t most)
 {
-    const uint32_t sides = most + 1;
-    uint64_t m = (uint64_t)pcg_next32(g) * sides;
-    if ((uint32_t)m < sides) {
-        const uint32_t threshold = (UINT32_MAX - most) % sides;
-        while ((uint32_t)m < threshold) m = (uint64_t)pcg_next32(g) * sides;
-    }
-    return (uint32_t)(m >> 32);
-}
-
-/* Uniform in [0, most], most < 2^64 - 1. */
-static uint64_t bounded64(pcg64 *g, uint64_t most)
-{
-    const uint64_t sides = most + 1;
-    u128 m = (u128)pcg_next(g) * sides;
-    if ((uint64_t)m < sides) {
-        const uint64_t threshold = (UINT64_MAX - most) % sides;
-        while ((uint64_t)m < threshold) m = (u128)pcg_next(g) * sides;
-    }
-    return (uint64_t)(m >> 64);
+    uint64_t mask = most, v;
+    for (int shift = 1; shift < 64; shift *= 2) mask |= mask >> shift;
+    do v = (most <= UINT32_MAX ? pcg_next32(g) : pcg_next(g)) & mask;
+    while (v > most);
+    return v;
 }
 
 void graft_numpy_permutation(uint64_t seed, int64_t n, int64_t *out)
@@ -153,8 +139,5 @@ void graft_numpy_permutation(uint64_t seed, int64_t n, int64_t *out)
     pcg64 g;
     pcg_seed(&g, seed);
     for (int64_t i = 0; i < n; i++) out[i] = i;
-    for (int64_t i = n - 1; i > 0; i--) {
-        const int64_t j = i < UINT32_MAX ? (int64_t)bounded32(&g, (uint32_t)i) : (int64_t)bounded64(&g, (uint64_t)i);
-        swap(out, i, j);
-    }
+    for (int64_t i = n - 1; i > 0; i--) swap(out, i, (int64_t)bounded(&g, (uint64_t)i));
 }
