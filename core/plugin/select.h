@@ -6,11 +6,11 @@
 #include "graft/backend.h"
 
 typedef struct graft_candidate {
-    const char  *backend;
-    int32_t      device;
+    const char *backend;
+    int32_t device;
     graft_device_info info;
-    const graft_loaded *plugin;  /* NULL when it could not be loaded */
-    char         verdict[200];   /* "chosen", "lower score", or why not */
+    const graft_loaded *plugin; /* NULL when it could not be loaded */
+    char verdict[200];          /* "chosen", "lower score", or why not */
 } graft_candidate;
 
 /* Every backend entry of the registry is loaded and asked; sorted by score, then name. room candidates at most. */
