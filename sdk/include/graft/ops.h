@@ -27,6 +27,10 @@ static inline graft_value graft_op2(graft_builder *b, const char *op, graft_valu
 }
 
 /* ==== Tier 0: primitives. A backend that has these can train every model. =====================================================
+ * An op that works element by element reads all operands of an element before it writes it. A program names as output -1 what nobody reads.
+ * reshape, broadcast, permute, slice, pad, concat, cast and the comparisons also take i32. Weights in storage types (bf16, f16, q4_0 ..) may
+ * be operands a and w of matmul, the table of gather, the head of the loss and the norms' vectors; results are f32.
+ *
  * Element by element: neg exp log sqrt rsqrt tanh sigmoid sin cos abs erf, each "NAME/1". */
 static inline graft_value graft_neg(graft_builder *b, graft_value x) { return graft_op1(b, "neg/1", x); }
 static inline graft_value graft_exp(graft_builder *b, graft_value x) { return graft_op1(b, "exp/1", x); }
@@ -61,6 +65,14 @@ static inline graft_value graft_select(graft_builder *b, graft_value c, graft_va
 {
     const graft_value in[] = {c, x, y};
     return b->api->op(b, "select/1", 3, in, 0, NULL);
+}
+
+/* maximum(0, x): no gradient at 0. */
+static inline graft_value graft_relu(graft_builder *b, graft_value x)
+{
+    const int64_t one = 1;
+    const graft_attr at[] = {GRAFT_INTA("rank", 1), GRAFT_INTA("d0", one), GRAFT_REALA("value", 0.0)};
+    return graft_maximum(b, b->api->op(b, "fill/1", 0, NULL, 3, at), x);
 }
 
 /* Sum or maximum over one axis, which stays as size 1. amax of an empty axis is -inf; its gradient goes to the first maximum. */
@@ -140,7 +152,7 @@ static inline graft_value graft_concat(graft_builder *b, graft_value x, graft_va
     const graft_attr at[] = {GRAFT_INTA("axis", axis)};
     return b->api->op(b, "concat/1", 2, in, 1, at);
 }
-/* i32 to f32 and back (towards zero); attr dtype: a graft_dtype. */
+/* Among f32, bf16, f16 and i32 (towards zero); attr dtype: a graft_dtype. */
 static inline graft_value graft_cast(graft_builder *b, graft_value x, graft_dtype to)
 {
     const graft_attr at[] = {GRAFT_INTA("dtype", to)};
@@ -165,9 +177,14 @@ static inline graft_value graft_random(graft_builder *b, int rank, const int64_t
     return b->api->op(b, "random/1", 0, NULL, 6, at);
 }
 
+/* [1]: 1.0 in a training run, 0.0 in evaluation. */
+static inline graft_value graft_training(graft_builder *b) { return b->api->op(b, "training/1", 0, NULL, 0, NULL); }
+
 /* ==== Tier 1: fused ops. Each decomposes into tier 0 and has its own backward. ==================================================
- * x / sqrt(mean(x^2) + eps) * (w + plus) over the last axis, w [d]; second output rstd [rows..., 1]. Zhang & Sennrich 2019. plus: 1 where
- * the checkpoint stores w - 1 (gemma), else 0. rms_norm_grad/1 (x, w, rstd, dy) -> dx, dw. */
+ * The later outputs of a fused op (rstd, mean, lse) are for its own gradient and pass none themselves; nll does.
+ *
+ * x / sqrt(mean(x^2) + eps) * (w + plus) over the last axis, w [d] (optional: 1); second output rstd [rows..., 1]. Zhang & Sennrich 2019. plus: 1
+ * where the checkpoint stores w - 1 (gemma), else 0. rms_norm_grad/1 (x, w, rstd, dy) -> dx, dw. */
 static inline graft_value graft_rms_norm(graft_builder *b, graft_value x, graft_value w, double eps, double plus)
 {
     const graft_value in[] = {x, w};
@@ -175,8 +192,21 @@ static inline graft_value graft_rms_norm(graft_builder *b, graft_value x, graft_
     return b->api->op(b, "rms_norm/1", 2, in, 2, at);
 }
 
+/* (x - mean) / sqrt(variance + eps) * w + c over the last axis; variance: mean((x - mean)^2); w, c [d], each optional; more outputs mean and rstd
+ * [rows..., 1]. Ba, Kiros & Hinton 2016. layer_norm_grad/1 (x, w, mean, rstd, dy) -> dx, dw, dc. */
+static inline graft_value graft_layer_norm(graft_builder *b, graft_value x, graft_value w, graft_value c, double eps)
+{
+    const graft_value in[] = {x, w, c};
+    const graft_attr at[] = {GRAFT_REALA("eps", eps)};
+    return b->api->op(b, "layer_norm/1", 3, in, 1, at);
+}
+
+/* exp(x - max) / sum over the last axis. softmax_grad/1 (y, dy) -> dx. */
+static inline graft_value graft_softmax(graft_builder *b, graft_value x) { return graft_op1(b, "softmax/1", x); }
+
 /* Rotary positions on x [T, n*h]; pos [T] i32; inv_freq [r/2]: the first r elements of each head turn, the rest stay. Su et al. 2021.
- * Pairs are (i, i + r/2), or (2i, 2i + 1) when interleaved. Angle pos * inv_freq; cos and sin times scale. inverse: turn back (the gradient). */
+ * Pairs are (i, i + r/2), or (2i, 2i + 1) when interleaved. Angle pos * inv_freq, rounded to f32 as the checkpoints'
+ * training did; cos and sin times scale. inverse: turn back (the gradient). */
 static inline graft_value graft_rope(graft_builder *b, graft_value x, graft_value pos, graft_value inv_freq, int64_t head, double scale, int interleaved)
 {
     const graft_value in[] = {x, pos, inv_freq};
@@ -187,7 +217,8 @@ static inline graft_value graft_rope(graft_builder *b, graft_value x, graft_valu
 /* Causal attention inside each sequence. q [T, n*h], k and v [T, kv*h], seq [S, 4] i32 (model.h); result [T, n*h].
  * Query head i reads key head i / (n / kv). Token at place p of its sequence sees places max(0, p - window + 1) .. p (window 0: all before it).
  * Scores are scale * q.k, then softcap * tanh(s / softcap) unless softcap is 0. k_extra, v_extra [m, kv*h] (optional, together): m more keys that every
- * query sees. Second output lse [T, n] = log sum exp of the scores. A token outside all sequences gets zeros.
+ * query sees. Second output lse [T, n] = log sum exp of the scores. A token outside all sequences gets zeros (o and lse).
+ * The borders in seq are data of the run: a row that reaches outside the batch or the cache is a failure of the run; sequences do not overlap.
  * attention_grad/1 (q, k, v, seq, k_extra, v_extra, o, lse, do) -> dq, dk, dv, dk_extra, dv_extra.
  * attention_cached/1 (q, k, v, seq, k_extra, v_extra, k_cache, v_cache) -> o, k_cache, v_cache: the rows of k and v of sequence s go to cache rows
  * first + cached ..., and its queries see cache rows first .. of their own sequence; caches [cached, kv*h] are changed in place. */
@@ -203,6 +234,16 @@ static inline graft_value graft_attention(graft_builder *b, graft_value q, graft
 /* silu(gate) * up, same shapes. Shazeer 2020. swiglu_grad/1 (gate, up, dy) -> dgate, dup. */
 static inline graft_value graft_swiglu(graft_builder *b, graft_value gate, graft_value up) { return graft_op2(b, "swiglu/1", gate, up); }
 
+/* x sigmoid(x). silu_grad/1 (x, dy) -> dx. */
+static inline graft_value graft_silu(graft_builder *b, graft_value x) { return graft_op1(b, "silu/1", x); }
+/* x Phi(x); kind 0: by erf; kind 1: x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2 ("gelu_new", "gelu_pytorch_tanh"). Hendrycks & Gimpel 2016.
+ * gelu_grad/1 (x, dy) -> dx. */
+static inline graft_value graft_gelu(graft_builder *b, graft_value x, int kind)
+{
+    const graft_attr at[] = {GRAFT_INTA("kind", kind)};
+    return b->api->op(b, "gelu/1", 1, &x, 1, at);
+}
+
 /* Zeroes with probability p and scales by 1/(1-p) in training; nothing in evaluation. Element i is kept when
  * graft_random_uniform(seed, stream, step, i) >= p. The gradient is the same op on dy. The host gives each call its stream (hash of its path). */
 static inline graft_value graft_dropout(graft_builder *b, graft_value x, double p)
@@ -213,6 +254,7 @@ static inline graft_value graft_dropout(graft_builder *b, graft_value x, double 
 
 /* The head and the loss without the logits. hidden [L, d], head [V, d], labels [L] i32, weight [L]:
  * z = scale * hidden head^T, softcap * tanh(z / softcap) unless 0; nll = logsumexp(z) - z[label]; loss [1] = sum weight * nll; second output nll [L].
+ * A negative label has nll 0 and no gradient; a label >= V is a failure of the run.
  * linear_cross_entropy_train/1 (hidden, head, labels, weight, dhead_base) -> loss, nll, dhidden, dhead: the same and d loss / d inputs in one pass;
  * dhead_base (optional) is added to dhead and may be overwritten. */
 static inline graft_value graft_linear_cross_entropy(graft_builder *b, graft_value hidden, graft_value head, graft_value labels, graft_value weight, double softcap, double scale)
