@@ -150,7 +150,7 @@ int64_t graft_graph_virtual_tokens(const graft_graph *g);
 graft_status graft_graph_autodiff(graft_graph *g, graft_value loss, graft_error *err);
 /* Gradient of scalar y [1] with respect to wrt[i] into dx[i] (null = zero), without touching leaves: for derived decompositions and tests. */
 void graft_graph_gradients(graft_graph *g, graft_value y_or_outputs[], const graft_value seeds[], int n_out, const graft_value *wrt, int n, graft_value *dx);
-/* Replaces every op that the claims lack by its decomposition, until only claimed ops remain; names the lowered ops once through lowered[]. (lower.c) */
+/* The passes below prune: mark outputs and assignments before. Replaces every op that the claims lack by its decomposition, until only claimed ops remain; names the lowered ops once through lowered[]. (lower.c) */
 graft_status graft_graph_lower(graft_graph *g, const graft_op_claim *claims, int32_t n, const char **lowered, int32_t room, int32_t *n_lowered, graft_error *err);
 /* Folds scale and add into matmuls, accumulations into their producers, double negations ... exact up to rounding order. (fuse.c) */
 void graft_graph_fuse(graft_graph *g);
