@@ -1,0 +1,110 @@
+/* gemm.h - C = alpha op(A) op(B) + base, and the register tile that matmul, attention and the loss are made of.
+ *
+ * Tile: MR rows x NR columns of C stay in registers while k runs. a(i, k) = a[i * ai + k * ak], b(k, j) = b[k * ldb + j]: where the strides are
+ * constants (packed panels) they cost nothing. Each element is summed over k in ascending order by one accumulator, so its bits depend neither
+ * on its place in a tile nor on how M and N were cut. */
+#ifndef CPU_KERNELS_GEMM_H
+#define CPU_KERNELS_GEMM_H
+
+#include "vec.h"
+
+#if defined(__AVX512F__)
+enum { MR = 12,
+       NV = 2,
+       KC_MOST = 384 };
+#elif defined(__AVX2__)
+enum { MR = 6,
+       NV = 2,
+       KC_MOST = 256 };
+#else
+enum { MR = 4,
+       NV = 2,
+       KC_MOST = 256 };
+#endif
+enum { NR = NV * VW,
+       MR_STEP = MR >= 6 ? MR / 3 : MR / 2 };
+
+typedef struct gemm {
+    int64_t m, n, k;
+    const void *a, *b; /* row-major [m, k] or transposed [k, m]; [k, n] or [n, k] */
+    int64_t lda, ldb;  /* elements between rows as stored */
+    graft_dtype ta, tb;
+    int trans_a, trans_b;
+    float *c; /* [m, n] */
+    int64_t ldc;
+    const float *base; /* NULL: nothing is added; may be c */
+    int64_t ldbase;
+    float alpha;
+} gemm;
+
+void K(gemm_run)(const cpu_call *c, const gemm *g);              /* all threads */
+void K(gemm_alone)(const gemm *g, char *scratch);                /* this thread; scratch as gemm_room says */
+void K(gemm_room)(int64_t m, int64_t n, int64_t k, cpu_room *r); /* raises r to what gemm_run and gemm_alone need */
+
+INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+INLINE int64_t round_up(int64_t a, int64_t to) { return (a + to - 1) / to * to; }
+
+/* acc[i][j] += sum over k; rows is a constant <= MR. */
+INLINE void tile_sum(int rows, int64_t k, const float *a, int64_t ai, int64_t ak, const float *b, int64_t ldb, vf acc[MR][NV])
+{
+    for (int64_t p = 0; p < k; p++) {
+        vf row[NV];
+        UNROLL for (int j = 0; j < NV; j++) row[j] = v_load(b + j * VW);
+        UNROLL for (int i = 0; i < MR; i++)
+        {
+            if (i >= rows) continue;
+            const vf x = v_set(a[i * ai]);
+            UNROLL for (int j = 0; j < NV; j++) acc[i][j] = v_fma(x, row[j], acc[i][j]);
+        }
+        a += ak;
+        b += ldb;
+    }
+}
+
+/* c = alpha acc + base for `rows` x n, n <= NR. */
+INLINE void tile_write(int rows, int64_t n, vf acc[MR][NV], float alpha, float *c, int64_t ldc, const float *base, int64_t ldbase)
+{
+    const vf by = v_set(alpha);
+    UNROLL for (int i = 0; i < MR; i++)
+    {
+        if (i >= rows) continue;
+        UNROLL for (int j = 0; j < NV; j++)
+        {
+            const int64_t left = n - j * VW;
+            if (left >= VW) {
+                v_store(c + i * ldc + j * VW, base ? v_fma(by, acc[i][j], v_load(base + i * ldbase + j * VW)) : by * acc[i][j]);
+            } else if (left > 0) {
+                v_store_n(c + i * ldc + j * VW, base ? v_fma(by, acc[i][j], v_load_n(base + i * ldbase + j * VW, left)) : by * acc[i][j], left);
+            }
+        }
+    }
+}
+
+INLINE void tile_rows(int rows, int valid, int64_t n, int64_t k, const float *a, int64_t ai, int64_t ak, const float *b, int64_t ldb, float alpha, float *c, int64_t ldc, const float *base, int64_t ldbase)
+{
+    vf acc[MR][NV] = {{{0}}};
+    tile_sum(rows, k, a, ai, ak, b, ldb, acc);
+    if (valid == rows) {
+        if (n == NR) tile_write(rows, NR, acc, alpha, c, ldc, base, ldbase);
+        else tile_write(rows, n, acc, alpha, c, ldc, base, ldbase);
+        return;
+    }
+    float out[MR * NR];
+    tile_write(rows, NR, acc, 1.0f, out, NR, NULL, 0);
+    for (int i = 0; i < valid; i++)
+        for (int64_t j = 0; j < n; j++) {
+            float *to = c + i * ldc + j;
+            *to = base ? v_fma(v_set(alpha), v_set(out[i * NR + j]), v_set(base[i * ldbase + j]))[0] : alpha * out[i * NR + j];
+        }
+}
+
+/* One tile of `valid` <= MR rows; a must hold MR rows (padding may be anything finite or not: it is not written). */
+INLINE void tile(int64_t valid, int64_t n, int64_t k, const float *a, int64_t ai, int64_t ak, const float *b, int64_t ldb, float alpha, float *c, int64_t ldc, const float *base, int64_t ldbase)
+{
+    if (valid > 2 * MR_STEP) tile_rows(MR, (int)valid, n, k, a, ai, ak, b, ldb, alpha, c, ldc, base, ldbase);
+    else if (valid > MR_STEP) tile_rows(2 * MR_STEP, (int)valid, n, k, a, ai, ak, b, ldb, alpha, c, ldc, base, ldbase);
+    else tile_rows(MR_STEP, (int)valid, n, k, a, ai, ak, b, ldb, alpha, c, ldc, base, ldbase);
+}
+
+#endif

@@ -1,0 +1,261 @@
+/* plan.c - a program becomes a list of steps: kernel, places of its tensors, attributes. run resolves sizes and addresses and calls.
+ * Everything a run needs is allocated here: workspace and scratch belong to the device (its plans run one after another),
+ * tables of rotary angles to the plan. */
+#include "cpu.h"
+
+#include <time.h>
+
+typedef struct slot { /* where a tensor is; n_in + n_out of them a step */
+    graft_dtype dtype;
+    graft_place place;
+    int32_t rank, on;
+    int64_t dims[GRAFT_MAX_RANK], offset;
+} slot;
+
+typedef struct step {
+    const cpu_op *op;
+    int32_t n_in, n_out, table; /* table: index or -1 */
+    slot in[CPU_MAX_IN], out[CPU_MAX_OUT];
+    cpu_attr attr[CPU_MAX_ATTR];
+    const char *name;
+    int64_t nanoseconds;
+} step;
+
+typedef struct table {
+    int32_t key[3];
+    int64_t bytes;
+    float *data;
+    int ready, mapped;
+} table; /* key: step's op, inputs 1 and 2 */
+
+typedef struct plan {
+    cpu_device *d;
+    step *steps;
+    int32_t n_steps, n_tables;
+    table *tables;
+    int64_t capacity[GRAFT_SYMBOLS], bytes; /* bytes: workspace, scratch of all threads, tables */
+    uint64_t seed;
+} plan;
+
+static const cpu_op *find_op(const cpu_device *d, uint64_t id)
+{
+    for (int32_t i = 0; i < d->n_claims; i++)
+        if (d->claims[i].op == id) return d->ops[i];
+    return NULL;
+}
+
+static void resolve(cpu_arg *a, const slot *s, const int64_t *extent, void *const *places)
+{
+    a->on = s->on;
+    if (!s->on) return;
+    a->dtype = s->dtype;
+    a->rank = s->rank;
+    a->n = 1;
+    for (int i = 0; i < s->rank; i++) {
+        a->dims[i] = s->dims[i] < 0 ? extent[-s->dims[i] - 1] : s->dims[i];
+        a->n *= a->dims[i];
+    }
+    a->data = places && places[s->place] ? (char *)places[s->place] + s->offset : NULL;
+}
+
+static void fill_call(cpu_call *c, const step *s, const int64_t *extent, void *const *places)
+{
+    for (int i = 0; i < s->n_in; i++) resolve(&c->in[i], &s->in[i], extent, places);
+    for (int i = s->n_in; i < CPU_MAX_IN; i++) c->in[i].on = 0;
+    for (int i = 0; i < s->n_out; i++) resolve(&c->out[i], &s->out[i], extent, places);
+    for (int i = s->n_out; i < CPU_MAX_OUT; i++) c->out[i].on = 0;
+    memcpy(c->attr, s->attr, sizeof c->attr);
+}
+
+static graft_status take_slots(const cpu_device *d, const graft_program *p, const graft_instr *in, const int32_t *ids, int32_t n, int32_t room, slot *out, graft_error *err)
+{
+    if (n > room) return d->host->fail(err, GRAFT_INTERNAL, in->name, "expected at most %d tensors, found %d", room, n);
+    for (int32_t i = 0; i < n; i++) {
+        if (ids[i] < 0) continue;
+        if (ids[i] >= p->n_tensors) return d->host->fail(err, GRAFT_INTERNAL, in->name, "expected a tensor below %d, found %d", p->n_tensors, ids[i]);
+        const graft_tensor *t = &p->tensors[ids[i]];
+        out[i] = (slot){t->dtype, t->place, t->rank, 1, {t->dims[0], t->dims[1], t->dims[2], t->dims[3]}, t->offset};
+    }
+    return GRAFT_OK;
+}
+
+static void take_attrs(const cpu_op *op, const graft_instr *in, cpu_attr *out)
+{
+    for (int i = 0; i < CPU_MAX_ATTR && op->attrs[i].key; i++) {
+        out[i] = (cpu_attr){(int64_t)op->attrs[i].fallback, op->attrs[i].fallback};
+        for (int32_t j = 0; j < in->n_attr; j++) {
+            const graft_attr *a = &in->attr[j];
+            if (strcmp(a->key, op->attrs[i].key)) continue;
+            out[i] = a->type == GRAFT_ATTR_INT ? (cpu_attr){a->i, (double)a->i} : (cpu_attr){(int64_t)a->r, a->r};
+        }
+    }
+}
+
+/* Steps whose tables would hold the same numbers share one. */
+static void take_table(plan *l, step *s, const graft_instr *in, int64_t bytes)
+{
+    const int32_t key[3] = {(int32_t)(in->op & 0x7fffffff), in->n_in > 1 ? in->in[1] : -1, in->n_in > 2 ? in->in[2] : -1};
+    for (s->table = 0; s->table < l->n_tables; s->table++)
+        if (!memcmp(l->tables[s->table].key, key, sizeof key) && l->tables[s->table].bytes == bytes) return;
+    table *t = &l->tables[l->n_tables++];
+    memcpy(t->key, key, sizeof key);
+    t->bytes = bytes;
+}
+
+static graft_status take_step(plan *l, const graft_program *p, int32_t index, cpu_room *most, graft_error *err)
+{
+    const cpu_device *d = l->d;
+    const graft_instr *in = &p->instrs[index];
+    step *s = &l->steps[index];
+    s->op = find_op(d, in->op);
+    s->table = -1;
+    if (!s->op) return d->host->fail(err, GRAFT_UNSUPPORTED, in->name, "expected an op that the cpu backend claims; lower %s first", in->name);
+    s->name = s->op->name;
+    s->n_in = in->n_in;
+    s->n_out = in->n_out;
+    graft_status status = take_slots(d, p, in, in->in, in->n_in, CPU_MAX_IN, s->in, err);
+    if (status == GRAFT_OK) status = take_slots(d, p, in, in->out, in->n_out, CPU_MAX_OUT, s->out, err);
+    if (status != GRAFT_OK) return status;
+    take_attrs(s->op, in, s->attr);
+    if (!s->op->room) return GRAFT_OK;
+    cpu_call c = {.host = d->host, .pool = d->pool, .err = err};
+    fill_call(&c, s, l->capacity, NULL);
+    cpu_room r = {0, 0, 0};
+    s->op->room(&c, cpu_pool_threads(d->pool), &r);
+    if (r.work > most->work) most->work = r.work;
+    if (r.scratch > most->scratch) most->scratch = r.scratch;
+    if (r.table) take_table(l, s, in, r.table);
+    return GRAFT_OK;
+}
+
+static graft_status grow(const cpu_device *d, char **data, int64_t *have, int *mapped, int64_t want, int64_t copies, graft_error *err)
+{
+    if (want <= *have) return GRAFT_OK;
+    want = (want + 4095) & ~(int64_t)4095;
+    int how = 0;
+    char *fresh = cpu_take(d->host, want * copies, &how);
+    if (!fresh) return d->host->fail(err, GRAFT_NO_MEMORY, NULL, "the cpu backend found no memory for %lld bytes of workspace", (long long)(want * copies));
+    if (*data) cpu_give(d->host, *data, *have * copies, *mapped);
+    *data = fresh;
+    *mapped = how;
+    *have = want;
+    return GRAFT_OK;
+}
+
+graft_status cpu_compile(void *dev, const graft_program *p, void **out, graft_error *err)
+{
+    cpu_device *d = dev;
+    const size_t n = p->n_instrs ? (size_t)p->n_instrs : 1;
+    plan *l = d->host->alloc(d->host->ctx, sizeof *l, 16);
+    if (!l) return d->host->fail(err, GRAFT_NO_MEMORY, NULL, "the cpu backend found no memory for a plan");
+    memset(l, 0, sizeof *l);
+    l->d = d;
+    l->seed = p->seed;
+    memcpy(l->capacity, p->capacity, sizeof l->capacity);
+    l->steps = d->host->alloc(d->host->ctx, n * sizeof *l->steps, 16);
+    l->tables = d->host->alloc(d->host->ctx, n * sizeof *l->tables, 16);
+    graft_status status = GRAFT_OK;
+    if (!l->steps || !l->tables) {
+        status = d->host->fail(err, GRAFT_NO_MEMORY, NULL, "the cpu backend found no memory for a plan of %d steps", p->n_instrs);
+        goto out;
+    }
+    memset(l->steps, 0, n * sizeof *l->steps);
+    memset(l->tables, 0, n * sizeof *l->tables);
+    l->n_steps = p->n_instrs;
+    cpu_room most = {0, 0, 0};
+    for (int32_t i = 0; i < l->n_steps && status == GRAFT_OK; i++) status = take_step(l, p, i, &most, err);
+    for (int32_t i = 0; i < l->n_tables && status == GRAFT_OK; i++) {
+        l->tables[i].data = cpu_take(d->host, l->tables[i].bytes, &l->tables[i].mapped);
+        if (!l->tables[i].data) status = d->host->fail(err, GRAFT_NO_MEMORY, NULL, "the cpu backend found no memory for a table of rotary angles");
+    }
+    l->bytes = most.work + most.scratch * cpu_pool_threads(d->pool);
+    for (int32_t i = 0; i < l->n_tables; i++) l->bytes += l->tables[i].bytes;
+    if (status == GRAFT_OK) status = grow(d, &d->work, &d->work_bytes, &d->work_mapped, most.work, 1, err);
+    if (status == GRAFT_OK) status = grow(d, &d->scratch, &d->scratch_bytes, &d->scratch_mapped, most.scratch, cpu_pool_threads(d->pool), err);
+out:
+    if (status == GRAFT_OK) *out = l;
+    else cpu_discard(l);
+    return status;
+}
+
+/* One line an op with the time it took, when the device was opened with the option profile. */
+static void report(const plan *l)
+{
+    int64_t total = 0;
+    for (int32_t i = 0; i < l->n_steps; i++) total += l->steps[i].nanoseconds;
+    for (int32_t i = 0; i < l->n_steps; i++) {
+        int64_t sum = 0, calls = 0;
+        int32_t first = i;
+        for (int32_t j = l->n_steps - 1; j >= 0; j--)
+            if (l->steps[j].op == l->steps[i].op) sum += l->steps[j].nanoseconds, calls++, first = j;
+        if (first != i) continue;
+        graft_error line = {.size = (uint32_t)sizeof line};
+        l->d->host->fail(&line, GRAFT_OK, NULL, "cpu profile: %-28s %6lld steps %10.3f ms %5.1f %%", l->steps[i].name, (long long)calls, (double)sum * 1e-6,
+                         100.0 * (double)sum / (double)(total ? total : 1));
+        l->d->host->log(l->d->host->ctx, 1, line.message);
+    }
+}
+
+int64_t cpu_workspace(void *plan_) { return ((const plan *)plan_)->bytes; }
+
+void cpu_discard(void *plan_)
+{
+    plan *l = plan_;
+    if (!l) return;
+    const graft_host *h = l->d->host;
+    if (l->d->profile && l->steps) report(l);
+    for (int32_t i = 0; i < l->n_tables; i++)
+        if (l->tables[i].data) cpu_give(h, l->tables[i].data, l->tables[i].bytes, l->tables[i].mapped);
+    h->release(h->ctx, l->tables);
+    h->release(h->ctx, l->steps);
+    h->release(h->ctx, l);
+}
+
+static int64_t now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* Does any output have elements to compute? */
+static int has_work(const cpu_call *c, const step *s)
+{
+    for (int i = 0; i < s->n_out; i++)
+        if (c->out[i].on && c->out[i].n) return 1;
+    return 0;
+}
+
+static graft_status check_run(const plan *l, const graft_run *r, graft_error *err)
+{
+    static const char *const symbols[] = {"tokens", "sequences", "labelled", "cached"};
+    for (int i = 0; i < GRAFT_SYMBOLS; i++)
+        if (r->extent[i] < 0 || r->extent[i] > l->capacity[i])
+            return l->d->host->fail(err, GRAFT_INTERNAL, symbols[i], "expected at most the %lld %s of the plan, found %lld", (long long)l->capacity[i], symbols[i],
+                                    (long long)r->extent[i]);
+    return GRAFT_OK;
+}
+
+graft_status cpu_run(void *plan_, const graft_run *r, graft_error *err)
+{
+    plan *l = plan_;
+    cpu_device *d = l->d;
+    graft_status status = check_run(l, r, err);
+    if (status != GRAFT_OK) return status;
+    const unsigned state = cpu_flush_denormals();
+    cpu_call c = {.host = d->host, .pool = d->pool, .err = err, .work = d->work, .scratch = d->scratch, .scratch_bytes = d->scratch_bytes, .seed = l->seed, .step = r->step, .training = r->training};
+    for (int32_t i = 0; i < l->n_tables; i++) l->tables[i].ready = 0;
+    for (int32_t i = 0; i < l->n_steps && status == GRAFT_OK; i++) {
+        step *s = &l->steps[i];
+        fill_call(&c, s, r->extent, r->places);
+        if (!has_work(&c, s)) continue;
+        c.table = s->table >= 0 ? l->tables[s->table].data : NULL;
+        c.table_ready = s->table >= 0 && l->tables[s->table].ready;
+        const int64_t begin = d->profile ? now() : 0;
+        status = s->op->run(&c);
+        if (d->profile) s->nanoseconds += now() - begin;
+        if (s->table >= 0) l->tables[s->table].ready = 1;
+    }
+    cpu_restore_denormals(state);
+    return status;
+}
