@@ -195,6 +195,7 @@ static graft_status read_scalar(reader *y, const yaml_event_t *e, graft_json *v)
     if (!strcmp(tag, YAML_INT_TAG) && v->type == GRAFT_JSON_NUMBER && v->integral) return GRAFT_OK;
     if (!strcmp(tag, YAML_FLOAT_TAG) && v->type == GRAFT_JSON_NUMBER) {
         v->integral = 0;
+        v->text = NULL, v->bytes = 0; /* it may spell an integer */
         return GRAFT_OK;
     }
     return fail_at(y, e->start_mark, "expected a value that its tag (!!...) allows, of the tags str, int, float, bool and null; remove the tag or correct the value");
