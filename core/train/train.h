@@ -1,4 +1,7 @@
-/* core/train/train.h - the training loop: batches in, updates, logs and checkpoints out. It knows a graph's purpose, never a model or method. */
+/* core/train/train.h - the training loop: batches in, updates, logs and checkpoints out. It knows a graph's purpose, never a model or method.
+ *
+ *   graft_train_plan  what it will take, before anything is allocated (plan.c)
+ *   graft_train       plan -> weights -> [micro-batches -> update -> log, evaluate, save]* -> final files (train.c, update.c, journal.c, checkpoint.c, finish.c) */
 #ifndef CORE_TRAIN_TRAIN_H
 #define CORE_TRAIN_TRAIN_H
 
@@ -7,60 +10,79 @@
 
 typedef struct graft_train_options {
     const char *output_dir;
-    double   learning_rate;              /* 5e-5 */
-    double   weight_decay, adam_beta1, adam_beta2, adam_epsilon, max_grad_norm; /* 0, 0.9, 0.999, 1e-8, 1.0; norm 0: no clipping */
-    double   num_train_epochs;           /* 3 */
-    int64_t  max_steps;                  /* <= 0: by epochs */
-    int64_t  per_device_train_batch_size, per_device_eval_batch_size, gradient_accumulation_steps; /* 8, 8, 1 */
-    const char *lr_scheduler_type;       /* "linear" | "cosine" | "constant" | "constant_with_warmup" */
-    double   warmup_ratio;  double warmup_steps; /* steps > 0 win; below 1: a ratio */
-    int64_t  logging_steps;              /* 500 */
-    int64_t  save_steps;                 /* 500 */
-    const char *save_strategy;           /* "steps" | "epoch" | "no" */
-    int64_t  save_total_limit;           /* 0: all */
-    const char *eval_strategy; int64_t eval_steps; /* "no" | "steps" | "epoch" */
-    uint64_t seed, data_seed;            /* data_seed UINT64_MAX: seed */
-    int      disable_shuffling, plot_loss, overwrite_output_dir, include_num_input_tokens_seen;
-    const char *resume_from_checkpoint;  /* a checkpoint folder, or "auto"/true: newest complete one in output_dir; NULL: no */
-    int64_t  memory_bytes;               /* --memory: 0 = no limit */
-    int      logging_first_step;
-    double   train_on_inputs_share;      /* for the summary only */
+    double learning_rate;                                                                         /* 5e-5 */
+    double weight_decay, adam_beta1, adam_beta2, adam_epsilon, max_grad_norm;                     /* 0, 0.9, 0.999, 1e-8, 1.0; norm 0: no clipping */
+    double num_train_epochs;                                                                      /* 3 */
+    int64_t max_steps;                                                                            /* <= 0: by epochs */
+    int64_t per_device_train_batch_size, per_device_eval_batch_size, gradient_accumulation_steps; /* 8, 8, 1 */
+    const char *lr_scheduler_type;                                                                /* schedule.h */
+    const graft_json *lr_scheduler_kwargs;                                                        /* NULL: none */
+    double warmup_ratio, warmup_steps;                                                            /* steps > 0 win; below 1: a ratio */
+    double logging_steps;                                                                         /* 500; this and the next two: below 1 a share of all steps */
+    double save_steps;                                                                            /* 500 */
+    double eval_steps;                                                                            /* 0: as logging_steps */
+    const char *save_strategy;                                                                    /* "steps" | "epoch" | "no"; NULL: "no" */
+    const char *eval_strategy;                                                                    /* the same */
+    int64_t save_total_limit;                                                                     /* 0: all */
+    uint64_t seed, data_seed;                                                                     /* data_seed UINT64_MAX: seed */
+    int disable_shuffling, plot_loss, overwrite_output_dir, include_num_input_tokens_seen, logging_first_step;
+    int do_eval;                            /* evaluate at the end; implied by eval_strategy */
+    int no_recompute;                       /* never trade time for memory */
+    const char *resume_from_checkpoint;     /* a checkpoint folder, or "auto"/"true": newest complete one in output_dir; NULL: that too if there is one, unless overwrite_output_dir */
+    int64_t memory_bytes;                   /* --memory: 0 = what the device has free */
+    int64_t cutoff_len;                     /* for a plan without data: tokens of a sample */
+    const char *base_name;                  /* model_name_or_path as given, for adapter_config.json and README.md */
+    const char *dataset_name, *method_name; /* for README.md; may be NULL */
 } graft_train_options;
 
 /* What the loop reports while it works. Any callback may be NULL. [control] */
 typedef struct graft_train_progress {
     int64_t step, total_steps;
-    double  epoch, loss, grad_norm, learning_rate, tokens_per_s, seconds;
+    double epoch, loss, grad_norm, learning_rate, tokens_per_s, seconds; /* loss: mean since the last logging step when logging_step, else of this update */
+    double remaining_seconds;
     int64_t tokens, memory_bytes;
+    double eval_loss; /* NaN unless an evaluation has just ended */
 } graft_train_progress;
 typedef struct graft_train_events {
     void *ctx;
     void (*progress)(void *ctx, const graft_train_progress *p, int logging_step); /* every update; logging_step: one that is logged */
-    int  (*interrupted)(void *ctx);                                               /* non-zero: save and stop (SIGINT, SIGTERM)  */
+    int (*interrupted)(void *ctx);                                                /* non-zero: save and stop (SIGINT, SIGTERM)  */
 } graft_train_events;
 
 typedef struct graft_train_result {
-    int64_t steps; double train_loss, runtime, samples_per_s, steps_per_s; int64_t tokens; int interrupted;
-    char    plot[1024];   /* path of training_loss.png, or "" */
-    char    checkpoint[1024]; /* last checkpoint written, or "" */
+    int64_t steps, total_steps, resumed_from;                          /* resumed_from: 0 when it began anew */
+    double train_loss, eval_loss, runtime, samples_per_s, steps_per_s; /* eval_loss NaN: none */
+    int64_t tokens;
+    int interrupted;
+    char plot[1024];       /* path of training_loss.png, or "" */
+    char checkpoint[1024]; /* last checkpoint written, or "" */
 } graft_train_result;
 
 typedef struct graft_train_job {
-    const graft_model         *model;
-    graft_active_method       *methods; int n_methods;
-    const graft_device        *device;
-    const graft_tokenizer     *tokenizer;
-    const graft_dataset       *train, *eval;          /* eval may be NULL */
-    const char                *adapter;               /* adapter folder that the last method starts from, or NULL */
+    const graft_model *model;
+    graft_active_method *methods;
+    int n_methods;
+    const graft_device *device;
+    const graft_tokenizer *tokenizer;
+    const graft_dataset *train, *eval; /* eval may be NULL; for a plan train may be NULL too */
+    const char *adapter;               /* adapter folder that the last method starts from, or NULL */
     const graft_train_options *options;
-    const graft_train_events  *events;
-    const graft_json          *arguments;             /* as given, kept beside the outputs (training_args.json) */
+    const graft_train_events *events;
+    const graft_json *arguments; /* as given, kept beside the outputs (training_args.json) */
 } graft_train_job;
 
 graft_status graft_train(const graft_train_job *job, graft_train_result *out, graft_error *err);
 
-/* The same memory promise that the loop allocates: for `graft plan`. */
-typedef struct graft_memory { int64_t weights, gradients, optimiser, activations, workspace, total; int recompute_level; int32_t recompute_layers; } graft_memory;
+/* The same memory promise that the loop allocates: for `graft plan`. Bytes. */
+typedef struct graft_memory {
+    int64_t weights, gradients, optimiser, activations, workspace, total;
+    int64_t tokens, sequences, labelled; /* capacities of a micro-batch */
+    int64_t parameters, trainable;       /* numbers of elements */
+    int64_t total_steps, updates_per_epoch;
+    double flops; /* of one micro-batch at capacity */
+    int recompute_level;
+    int32_t recompute_layers, layers;
+} graft_memory;
 graft_status graft_train_plan(const graft_train_job *job, graft_memory *out, graft_error *err);
 
 #endif

@@ -1,0 +1,288 @@
+/* core/train/plan.c - how many steps, how large the batches, and how much memory: known before anything is allocated.
+ *
+ * Memory is the sum of what the loop will ask of the device:
+ *     weights + gradients + moments (the store) + the largest arena of the programs + their inputs, outputs and tables + what the backend holds for itself.
+ * When that is more than allowed, forward values are recomputed instead of kept: first cheap ones of all blocks, then whole blocks, as few as suffice. */
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/train/trainer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- steps --------------------------------------------------------------------------------------------------------------- */
+
+/* A number of updates, or below 1 a share of all of them. */
+static int64_t interval(double v, int64_t total) { return v <= 0 ? 0 : v < 1 ? (int64_t)ceil((double)total * v)
+                                                                             : (int64_t)v; }
+
+static graft_status strategy(const char *key, const char *name, int *steps, int *epochs, graft_error *err)
+{
+    *steps = name && !strcmp(name, "steps");
+    *epochs = name && !strcmp(name, "epoch");
+    if (!name || *steps || *epochs || !strcmp(name, "no")) return GRAFT_OK;
+    return graft_fail(err, GRAFT_UNSUPPORTED, key, "expected one of steps, epoch, no, found '%s'", name);
+}
+
+static graft_status check_options(const graft_train_options *o, graft_error *err)
+{
+    if (o->per_device_train_batch_size < 1 || o->per_device_train_batch_size > 1 << 20) return graft_fail(err, GRAFT_BAD_INPUT, "per_device_train_batch_size", "expected a number from 1, found %lld", (long long)o->per_device_train_batch_size);
+    if (o->per_device_eval_batch_size < 1 || o->per_device_eval_batch_size > 1 << 20) return graft_fail(err, GRAFT_BAD_INPUT, "per_device_eval_batch_size", "expected a number from 1, found %lld", (long long)o->per_device_eval_batch_size);
+    if (o->gradient_accumulation_steps < 1 || o->gradient_accumulation_steps > 1 << 20) return graft_fail(err, GRAFT_BAD_INPUT, "gradient_accumulation_steps", "expected a number from 1, found %lld", (long long)o->gradient_accumulation_steps);
+    if (!(o->learning_rate >= 0 && o->learning_rate <= 1e6)) return graft_fail(err, GRAFT_BAD_INPUT, "learning_rate", "expected a number from 0, found %g", o->learning_rate);
+    if (o->max_steps <= 0 && !(o->num_train_epochs > 0 && o->num_train_epochs < 1e9)) return graft_fail(err, GRAFT_BAD_INPUT, "num_train_epochs", "expected a number above 0, found %g", o->num_train_epochs);
+    if (!(o->adam_beta1 >= 0 && o->adam_beta1 < 1)) return graft_fail(err, GRAFT_BAD_INPUT, "adam_beta1", "expected a number from 0 and below 1, found %g", o->adam_beta1);
+    if (!(o->adam_beta2 >= 0 && o->adam_beta2 < 1)) return graft_fail(err, GRAFT_BAD_INPUT, "adam_beta2", "expected a number from 0 and below 1, found %g", o->adam_beta2);
+    if (!(o->adam_epsilon >= 0)) return graft_fail(err, GRAFT_BAD_INPUT, "adam_epsilon", "expected a number from 0, found %g", o->adam_epsilon);
+    if (!(o->weight_decay >= 0)) return graft_fail(err, GRAFT_BAD_INPUT, "weight_decay", "expected a number from 0, found %g", o->weight_decay);
+    if (!(o->max_grad_norm >= 0)) return graft_fail(err, GRAFT_BAD_INPUT, "max_grad_norm", "expected a number from 0 (0: no clipping), found %g", o->max_grad_norm);
+    if (!(o->warmup_steps >= 0) || !(o->warmup_ratio >= 0 && o->warmup_ratio <= 1)) return graft_fail(err, GRAFT_BAD_INPUT, "warmup_steps", "expected steps from 0 and a ratio from 0 to 1, found %g and %g", o->warmup_steps, o->warmup_ratio);
+    return GRAFT_OK;
+}
+
+graft_status graft_train_count(const graft_train_job *job, graft_train_steps *out, graft_error *err)
+{
+    const graft_train_options *o = job->options;
+    int save_steps = 0, eval_steps = 0;
+    memset(out, 0, sizeof *out);
+    graft_status s = check_options(o, err);
+    if (!s) s = strategy("save_strategy", o->save_strategy, &save_steps, &out->save_epochs, err);
+    if (!s) s = strategy("eval_strategy", o->eval_strategy, &eval_steps, &out->evaluate_epochs, err);
+    if (s) return s;
+    const int64_t n = job->train ? graft_dataset_count(job->train) : o->per_device_train_batch_size * o->gradient_accumulation_steps;
+    if (n < 1) return graft_fail(err, GRAFT_BAD_INPUT, o->dataset_name, "there is no sample to train on");
+    out->batches = (n + o->per_device_train_batch_size - 1) / o->per_device_train_batch_size;
+    out->updates = (out->batches + o->gradient_accumulation_steps - 1) / o->gradient_accumulation_steps;
+    const double total = o->max_steps > 0 ? (double)o->max_steps : ceil(o->num_train_epochs * (double)out->updates);
+    if (total > 1e12) return graft_fail(err, GRAFT_BAD_INPUT, "num_train_epochs", "%g updates are more than can be counted; lower it", total);
+    out->total = (int64_t)total;
+    out->epochs = (out->total + out->updates - 1) / out->updates;
+    out->log = interval(o->logging_steps, out->total);
+    out->save = save_steps ? interval(o->save_steps, out->total) : 0;
+    out->evaluate = eval_steps && job->eval ? interval(o->eval_steps > 0 ? o->eval_steps : o->logging_steps, out->total) : 0;
+    if (!job->eval) out->evaluate_epochs = 0;
+    if ((eval_steps || (o->eval_strategy && !strcmp(o->eval_strategy, "epoch"))) && !job->eval && job->train)
+        return graft_fail(err, GRAFT_BAD_INPUT, "eval_strategy", "'%s' needs data to evaluate on: give val_size or eval_dataset", o->eval_strategy);
+    const double warmup = o->warmup_steps > 0 ? o->warmup_steps : o->warmup_ratio;
+    out->warmup = warmup >= 1 && o->warmup_steps > 0 ? (int64_t)warmup : (int64_t)ceil((double)out->total * warmup);
+    return GRAFT_OK;
+}
+
+/* ---- capacities ---------------------------------------------------------------------------------------------------------- */
+
+/* The largest micro-batch that the order will bring, axis by axis. */
+static graft_status largest_batch(const graft_dataset *d, graft_order *order, int64_t epochs, int64_t capacity[GRAFT_SYMBOLS], graft_error *err)
+{
+    memset(capacity, 0, GRAFT_SYMBOLS * sizeof *capacity);
+    const int64_t n = graft_dataset_count(d);
+    int64_t *labelled = graft_calloc((size_t)n + 1, sizeof *labelled);
+    if (!labelled) return graft_fail(err, GRAFT_NO_MEMORY, NULL, "no memory to measure %lld samples", (long long)n);
+    for (int64_t i = 0; i < n; i++) {
+        const graft_sample s = graft_dataset_at(d, i);
+        for (int64_t k = 1; k < s.n; k++) labelled[i] += s.labels[k] != -100;
+    }
+    graft_status s = GRAFT_OK;
+    for (int64_t e = 0; !s && e < epochs; e++) {
+        s = graft_order_epoch(order, e, err);
+        for (int64_t b = 0; !s && b < graft_order_batches(order); b++) {
+            const int64_t *samples = NULL, count = graft_order_batch(order, b, &samples);
+            int64_t tokens = 0, with = 0;
+            for (int64_t i = 0; i < count; i++) tokens += graft_dataset_at(d, samples[i]).n, with += labelled[samples[i]];
+            if (tokens > capacity[0]) capacity[0] = tokens;
+            if (count > capacity[1]) capacity[1] = count;
+            if (with > capacity[2]) capacity[2] = with;
+        }
+        if (!order->shuffle) break;
+    }
+    graft_free(labelled);
+    return s;
+}
+
+static graft_status measure_batches(const graft_train_job *job, const graft_train_steps *steps, int64_t capacity[GRAFT_SYMBOLS], int64_t eval_capacity[GRAFT_SYMBOLS], graft_error *err)
+{
+    const graft_train_options *o = job->options;
+    graft_order order = {0};
+    graft_status s = GRAFT_OK;
+    memset(eval_capacity, 0, GRAFT_SYMBOLS * sizeof *eval_capacity);
+    if (!job->train) {
+        const int64_t tokens = o->per_device_train_batch_size * o->cutoff_len;
+        const int64_t guess[GRAFT_SYMBOLS] = {tokens, o->per_device_train_batch_size, tokens, 0};
+        memcpy(capacity, guess, sizeof guess);
+        return GRAFT_OK;
+    }
+    s = graft_order_new(&order, graft_dataset_count(job->train), o->per_device_train_batch_size, o->data_seed == UINT64_MAX ? o->seed : o->data_seed, !o->disable_shuffling, err);
+    if (!s) s = largest_batch(job->train, &order, steps->epochs, capacity, err);
+    graft_order_free(&order);
+    if (s || !job->eval) return s;
+    s = graft_order_new(&order, graft_dataset_count(job->eval), o->per_device_eval_batch_size, 0, 0, err);
+    if (!s) s = largest_batch(job->eval, &order, 1, eval_capacity, err);
+    graft_order_free(&order);
+    return s;
+}
+
+/* ---- graphs and their memory --------------------------------------------------------------------------------------------- */
+
+void graft_train_graphs_free(graft_train_graphs *g)
+{
+    graft_update_free(&g->update);
+    graft_graph_free(g->train);
+    graft_graph_free(g->eval);
+    memset(g, 0, sizeof *g);
+}
+
+static graft_status make_graphs(const graft_train_job *job, int level, int32_t layers, graft_train_graphs *g, graft_error *err)
+{
+    memset(g, 0, sizeof *g);
+    graft_status s = graft_model_graph(job->model, job->methods, job->n_methods, GRAFT_FOR_TRAIN, &g->train, err);
+    if (!s) s = graft_update_graphs(&g->update, g->train, job->device, err);
+    if (!s) s = graft_graph_prepare(g->train, job->device, level, layers, err);
+    if (!s && job->eval) s = graft_model_graph(job->model, job->methods, job->n_methods, GRAFT_FOR_LOSS, &g->eval, err);
+    if (!s && job->eval) s = graft_graph_prepare(g->eval, job->device, 0, 0, err);
+    if (s) graft_train_graphs_free(g);
+    return s;
+}
+
+/* What the backend itself will hold for this program; the program is compiled and thrown away, nothing else is allocated. */
+static graft_status workspace_of(const graft_device *d, const graft_plan *p, int64_t *bytes, graft_error *err)
+{
+    void *compiled = NULL;
+    if (!GRAFT_HAS(graft_backend_table, d->table, workspace) || !d->table->workspace) return GRAFT_OK;
+    const graft_status s = d->table->compile(d->dev, &p->program, &compiled, err);
+    if (s) return s;
+    *bytes += d->table->workspace(compiled);
+    d->table->discard(compiled);
+    return GRAFT_OK;
+}
+
+static graft_status add_program(const graft_train_job *job, const graft_graph *g, const int64_t capacity[GRAFT_SYMBOLS], graft_memory *m, int64_t *arena, int64_t *state, double *flops, graft_error *err)
+{
+    graft_plan *p = NULL;
+    if (!g) return GRAFT_OK;
+    graft_status s = graft_plan_new(g, NULL, capacity, job->options->seed, &p, err);
+    if (s) return s;
+    if (p->bytes[GRAFT_PLACE_ARENA] > *arena) *arena = p->bytes[GRAFT_PLACE_ARENA];
+    m->activations += p->bytes[GRAFT_PLACE_INPUT] + p->bytes[GRAFT_PLACE_OUTPUT] + p->bytes[GRAFT_PLACE_CONSTANT];
+    if (p->bytes[GRAFT_PLACE_WEIGHT] > m->weights) m->weights = p->bytes[GRAFT_PLACE_WEIGHT];
+    if (state) *state = p->bytes[GRAFT_PLACE_STATE];
+    if (flops) *flops = p->flops;
+    s = workspace_of(job->device, p, &m->workspace, err);
+    graft_plan_free(p);
+    return s;
+}
+
+static graft_status measure(const graft_train_job *job, const graft_train_graphs *g, const int64_t capacity[GRAFT_SYMBOLS], const int64_t eval_capacity[GRAFT_SYMBOLS], graft_memory *m, graft_error *err)
+{
+    int64_t arena = 0, all_state = 0;
+    const int64_t none[GRAFT_SYMBOLS] = {0};
+    m->weights = m->gradients = m->optimiser = m->activations = m->workspace = m->parameters = m->trainable = 0;
+    graft_status s = add_program(job, g->train, capacity, m, &arena, &m->gradients, &m->flops, err);
+    if (!s) s = add_program(job, g->eval, eval_capacity, m, &arena, NULL, NULL, err);
+    if (!s) s = add_program(job, g->update.norm, none, m, &arena, NULL, NULL, err);
+    if (!s) s = add_program(job, g->update.step, none, m, &arena, &all_state, NULL, err);
+    m->optimiser = all_state > m->gradients ? all_state - m->gradients : 0;
+    m->activations += arena;
+    m->total = m->weights + m->gradients + m->optimiser + m->activations + m->workspace;
+    m->layers = 0;
+    for (int32_t i = 0; i < g->train->n_nodes; i++)
+        if (g->train->nodes[i].layer >= m->layers) m->layers = g->train->nodes[i].layer + 1;
+    for (int32_t i = 1; i < g->train->n_values; i++) {
+        const graft_value_info *v = &g->train->values[i];
+        if (v->node >= 0 || v->place != GRAFT_PLACE_WEIGHT) continue;
+        const int64_t n = graft_shape_elements(&v->shape, none);
+        m->parameters += n;
+        if (graft_update_trains(g->train, v)) m->trainable += n;
+    }
+    return s;
+}
+
+/* ---- the choice ------------------------------------------------------------------------------------------------------------ */
+
+typedef struct choice {
+    const graft_train_job *job;
+    const int64_t *capacity, *eval_capacity;
+    graft_train_graphs *graphs;
+    graft_memory *m;
+    graft_error *err;
+} choice;
+
+static graft_status try_level(choice *c, int level, int32_t layers)
+{
+    graft_train_graphs_free(c->graphs);
+    graft_status s = make_graphs(c->job, level, layers, c->graphs, c->err);
+    if (!s) s = measure(c->job, c->graphs, c->capacity, c->eval_capacity, c->m, c->err);
+    c->m->recompute_level = level;
+    c->m->recompute_layers = level ? layers : 0;
+    return s;
+}
+
+/* Fewest recomputed blocks that fit: memory falls as their number grows. */
+static graft_status fewest_blocks(choice *c, int64_t limit)
+{
+    int32_t low = 1, high = c->m->layers;
+    graft_status s = try_level(c, 2, high);
+    if (s || c->m->total > limit) return s;
+    while (!s && low < high) {
+        const int32_t middle = low + (high - low) / 2;
+        s = try_level(c, 2, middle);
+        if (c->m->total > limit) low = middle + 1;
+        else high = middle;
+    }
+    return !s && c->m->recompute_layers != high ? try_level(c, 2, high) : s;
+}
+
+static double gib(int64_t bytes) { return (double)bytes / (double)(1 << 30); }
+
+/* Nothing fits: a sentence with what would. Smaller batches are bounded by their longest sample. */
+static graft_status refuse(choice *c, int64_t limit)
+{
+    const graft_train_options *o = c->job->options;
+    const int64_t batch = o->per_device_train_batch_size, needed = c->m->total;
+    const char *whose = o->memory_bytes > 0 ? "memory allows" : "the device has";
+    for (int64_t smaller = batch / 2; smaller >= 1; smaller /= 2) {
+        const int64_t capacity[GRAFT_SYMBOLS] = {(c->capacity[0] * smaller + batch - 1) / batch, smaller, (c->capacity[2] * smaller + batch - 1) / batch, 0};
+        choice half = *c;
+        half.capacity = capacity;
+        const graft_status s = try_level(&half, o->no_recompute ? 0 : 2, o->no_recompute ? 0 : c->m->layers);
+        if (s) return s;
+        if (c->m->total > limit) continue;
+        return graft_fail(c->err, GRAFT_NO_MEMORY, NULL, "this run needs %.2f GiB%s, %s %.2f GiB: per_device_train_batch_size %lld with gradient_accumulation_steps %lld would need about %.2f GiB%s", gib(needed),
+                          o->no_recompute ? "" : " with everything recomputed", whose, gib(limit), (long long)smaller, (long long)(o->gradient_accumulation_steps * batch / smaller), gib(c->m->total), o->no_recompute ? "; disable_gradient_checkpointing forbids recomputing" : "");
+    }
+    return graft_fail(c->err, GRAFT_NO_MEMORY, NULL, "this run needs %.2f GiB%s, %s %.2f GiB: even one sample at a time takes %.2f GiB; lower cutoff_len, train fewer weights or choose a smaller model", gib(needed),
+                      o->no_recompute ? "" : " with everything recomputed", whose, gib(limit), gib(c->m->total));
+}
+
+graft_status graft_train_choose(const graft_train_job *job, const graft_train_steps *steps, graft_train_graphs *graphs, int64_t capacity[GRAFT_SYMBOLS], int64_t eval_capacity[GRAFT_SYMBOLS], graft_memory *m, graft_error *err)
+{
+    const graft_train_options *o = job->options;
+    const int64_t limit = o->memory_bytes > 0 ? o->memory_bytes : job->device->info.memory_free > 0 ? job->device->info.memory_free
+                                                                                                    : INT64_MAX;
+    choice c = {job, capacity, eval_capacity, graphs, m, err};
+    memset(m, 0, sizeof *m);
+    memset(graphs, 0, sizeof *graphs);
+    graft_status s = measure_batches(job, steps, capacity, eval_capacity, err);
+    if (s) return s;
+    m->tokens = capacity[0];
+    m->sequences = capacity[1];
+    m->labelled = capacity[2];
+    m->total_steps = steps->total;
+    m->updates_per_epoch = steps->updates;
+    s = try_level(&c, 0, 0);
+    if (!s && m->total > limit && !o->no_recompute) s = try_level(&c, 1, m->layers);
+    if (!s && m->total > limit && !o->no_recompute && m->layers > 0) s = fewest_blocks(&c, limit);
+    if (!s && m->total > limit) s = refuse(&c, limit);
+    if (s) graft_train_graphs_free(graphs);
+    return s;
+}
+
+graft_status graft_train_plan(const graft_train_job *job, graft_memory *out, graft_error *err)
+{
+    graft_train_steps steps;
+    graft_train_graphs graphs = {0};
+    int64_t capacity[GRAFT_SYMBOLS], eval_capacity[GRAFT_SYMBOLS];
+    graft_status s = graft_train_count(job, &steps, err);
+    if (!s) s = graft_train_choose(job, &steps, &graphs, capacity, eval_capacity, out, err);
+    graft_train_graphs_free(&graphs);
+    return s;
+}

@@ -1,0 +1,253 @@
+/* core/train/state.c - a checkpoint's content, out and in.
+ *
+ *   checkpoint-N/  adapter or model files, tokenizer files     as at the end of training: usable by itself
+ *                  optimiser.safetensors                       "adam_m:NAME", "adam_v:NAME", f32
+ *                  trainer_state.json, trainer_log.jsonl       the log so far
+ *                  training_state.json                         counters and sums, see put_counters
+ *                  training_args.json                          the arguments of the run
+ *
+ * Gradients are zero between updates and random numbers are counted, so this is the whole state: a resumed run goes on bit for bit. */
+#include "core/base/error.h"
+#include "core/base/file.h"
+#include "core/base/log.h"
+#include "core/train/checkpoint.h"
+#include "core/train/trainer.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define OPTIMISER "optimiser.safetensors"
+#define COUNTERS  "training_state.json"
+#define ARGUMENTS "training_args.json"
+
+graft_journal_moment graft_trainer_moment(const graft_trainer *t)
+{
+    const graft_train_steps *s = &t->steps;
+    const int64_t epoch = t->step ? (t->step - 1) / s->updates : 0, update = t->step - epoch * s->updates;
+    const int64_t done = update * t->o->gradient_accumulation_steps < s->batches ? update * t->o->gradient_accumulation_steps : s->batches;
+    const double session = graft_trainer_clock() - t->started;
+    return (graft_journal_moment){.step = t->step, .tokens = t->tokens, .epoch = t->step ? (double)epoch + (double)done / (double)s->batches : 0.0, .seconds = t->seconds_before + session, .session_seconds = session, .session_steps = t->step - t->started_step};
+}
+
+/* ---- tensors out ------------------------------------------------------------------------------------------------------- */
+
+/* A tensor of the store, fetched whole at its first piece. The scratch memory is shared: the writer takes one tensor after the other. */
+typedef struct stored {
+    const graft_store *store;
+    int index;
+    uint8_t *scratch;
+} stored;
+
+static graft_status read_piece(void *ctx, int64_t offset, void *to, int64_t bytes, graft_error *err)
+{
+    const stored *s = ctx;
+    const graft_status status = offset ? GRAFT_OK : graft_store_read(s->store, s->index, s->scratch, graft_store_tensor_bytes(s->store, s->index), err);
+    if (!status) memcpy(to, s->scratch + offset, (size_t)bytes);
+    return status;
+}
+
+static int is_moment(const char *name) { return !strncmp(name, GRAFT_MOMENT_M, strlen(GRAFT_MOMENT_M)) || !strncmp(name, GRAFT_MOMENT_V, strlen(GRAFT_MOMENT_V)); }
+
+static graft_status write_moments(const graft_trainer *t, const char *dir, graft_error *err)
+{
+    const int all = graft_store_count(t->store);
+    int64_t n = 0, largest = 1;
+    graft_tensor_out *out = graft_calloc((size_t)all + 1, sizeof *out);
+    stored *from = graft_calloc((size_t)all + 1, sizeof *from);
+    char *path = graft_path_join(dir, OPTIMISER);
+    for (int i = 0; i < all; i++)
+        if (is_moment(graft_store_name(t->store, i)) && graft_store_tensor_bytes(t->store, i) > largest) largest = graft_store_tensor_bytes(t->store, i);
+    uint8_t *scratch = graft_calloc((size_t)largest, 1);
+    graft_status s = GRAFT_OK;
+    if (!out || !from || !path || !scratch) {
+        s = graft_fail(err, GRAFT_NO_MEMORY, dir, "no memory to save the optimiser");
+        goto out;
+    }
+    for (int i = 0; i < all; i++) {
+        if (!is_moment(graft_store_name(t->store, i))) continue;
+        const graft_shape shape = graft_store_shape(t->store, i);
+        from[n] = (stored){t->store, i, scratch};
+        out[n] = (graft_tensor_out){.name = graft_store_name(t->store, i), .dtype = GRAFT_F32, .rank = shape.rank, .read = read_piece, .ctx = &from[n]};
+        memcpy(out[n].dims, shape.dims, sizeof out[n].dims);
+        n++;
+    }
+    s = graft_safetensors_write(path, out, n, err);
+out:
+    graft_free(scratch);
+    graft_free(path);
+    graft_free(from);
+    graft_free(out);
+    return s;
+}
+
+/* The last method with files of its own; -1: the base model's weights are what is trained. */
+static int adapter_method(const graft_train_job *job)
+{
+    for (int i = job->n_methods - 1; i >= 0; i--)
+        if (job->methods[i].table->files) return i;
+    return -1;
+}
+
+graft_status graft_trainer_write_model(const graft_trainer *t, const char *dir, graft_error *err)
+{
+    const graft_train_job *job = t->job;
+    const int method = adapter_method(job);
+    if (method < 0) return graft_model_save(job->model, t->graphs.train, t->store, job->tokenizer, dir, GRAFT_F32, 0, err);
+    const graft_status s = graft_adapter_save(dir, &job->methods[method], method, t->graphs.train, t->store, t->o->base_name ? t->o->base_name : job->model->path, err);
+    return s || !job->tokenizer ? s : graft_tokenizer_save(job->tokenizer, dir, err);
+}
+
+/* ---- counters -------------------------------------------------------------------------------------------------------------- */
+
+static graft_status put_counters(const graft_trainer *t, const char *dir, graft_error *err)
+{
+    graft_arena *a = graft_arena_new();
+    graft_json *o = a ? graft_json_new(a, GRAFT_JSON_OBJECT) : NULL;
+    if (!o) {
+        graft_arena_free(a);
+        return graft_fail(err, GRAFT_NO_MEMORY, dir, "out of memory while saving");
+    }
+    const struct {
+        const char *key;
+        int64_t v;
+    } whole[] = {{"step", t->step}, {"micro_batches", t->runs}, {"tokens", t->tokens}, {"updates_since_log", t->log_count}, {"samples", graft_dataset_count(t->job->train)}, {"per_device_train_batch_size", t->o->per_device_train_batch_size}, {"gradient_accumulation_steps", t->o->gradient_accumulation_steps}, {"seed", (int64_t)t->o->seed}};
+    const struct {
+        const char *key;
+        double v;
+    } real[] = {{"loss_since_log", t->log_loss}, {"loss_sum", t->total_loss}, {"flops", t->flops}, {"seconds", graft_trainer_moment(t).seconds}};
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) graft_json_put(a, o, whole[i].key, graft_json_int(a, whole[i].v));
+    for (size_t i = 0; i < sizeof real / sizeof *real; i++) graft_json_put(a, o, real[i].key, graft_json_real(a, real[i].v));
+    const graft_status s = graft_journal_write(dir, COUNTERS, o, 2, 0, err);
+    graft_arena_free(a);
+    return s;
+}
+
+static int64_t counter(const graft_json *o, const char *key)
+{
+    const graft_json *v = graft_json_get(o, key);
+    return v && v->type == GRAFT_JSON_NUMBER && v->integral && v->integer >= 0 ? v->integer : -1;
+}
+
+static double sum_of(const graft_json *o, const char *key)
+{
+    const graft_json *v = graft_json_get(o, key);
+    return v && v->type == GRAFT_JSON_NUMBER ? v->number : 0.0;
+}
+
+static void say_changed(const graft_json *o, const char *key, int64_t now)
+{
+    const int64_t then = counter(o, key);
+    if (then != now) graft_log(GRAFT_LOG_WARNING, "%s was %lld when the checkpoint was made and is %lld now: the run goes on, but not as it would have", key, (long long)then, (long long)now);
+}
+
+static graft_status take_counters(graft_trainer *t, const char *dir, graft_error *err)
+{
+    const graft_json *o = NULL;
+    graft_arena *a = graft_arena_new();
+    char *path = graft_path_join(dir, COUNTERS);
+    graft_status s = a && path ? graft_json_parse_file(a, path, 1 << 20, GRAFT_JSON_ALLOW_NAN, &o, err) : graft_fail(err, GRAFT_NO_MEMORY, dir, "out of memory");
+    if (!s) {
+        t->step = counter(o, "step");
+        t->runs = counter(o, "micro_batches");
+        t->tokens = counter(o, "tokens");
+        t->log_count = counter(o, "updates_since_log");
+        t->log_loss = sum_of(o, "loss_since_log");
+        t->total_loss = sum_of(o, "loss_sum");
+        t->flops = sum_of(o, "flops");
+        t->seconds_before = sum_of(o, "seconds");
+        if (t->step < 1 || t->runs < 1 || t->tokens < 0 || t->log_count < 0) s = graft_fail(err, GRAFT_BAD_INPUT, path, "the counters of the checkpoint are missing or negative; use another checkpoint");
+    }
+    if (!s) {
+        say_changed(o, "samples", graft_dataset_count(t->job->train));
+        say_changed(o, "per_device_train_batch_size", t->o->per_device_train_batch_size);
+        say_changed(o, "gradient_accumulation_steps", t->o->gradient_accumulation_steps);
+        say_changed(o, "seed", (int64_t)t->o->seed);
+    }
+    graft_free(path);
+    graft_arena_free(a);
+    return s;
+}
+
+/* ---- out -------------------------------------------------------------------------------------------------------------------- */
+
+graft_status graft_trainer_save(graft_trainer *t, graft_error *err)
+{
+    char dir[GRAFT_CHECKPOINT_PATH];
+    const graft_journal_moment now = graft_trainer_moment(t);
+    graft_status s = graft_checkpoint_begin(t->o->output_dir, t->step, dir, err);
+    if (!s) s = graft_trainer_write_model(t, dir, err);
+    if (!s) s = write_moments(t, dir, err);
+    if (!s) s = graft_journal_save(&t->journal, dir, t->o, &now, t->flops, err);
+    if (!s) s = put_counters(t, dir, err);
+    if (!s && t->job->arguments) s = graft_journal_write(dir, ARGUMENTS, t->job->arguments, 2, 0, err);
+    if (s) {
+        graft_checkpoint_abandon(t->o->output_dir, t->step);
+        return s;
+    }
+    s = graft_checkpoint_commit(t->o->output_dir, t->step, err);
+    if (!s) s = graft_checkpoint_path(t->o->output_dir, t->step, dir, err);
+    if (s) return s;
+    snprintf(t->result->checkpoint, sizeof t->result->checkpoint, "%s", dir);
+    return graft_checkpoint_prune(t->o->output_dir, t->o->save_total_limit, t->step, err);
+}
+
+/* ---- in --------------------------------------------------------------------------------------------------------------------- */
+
+/* Every tensor `wanted` says from the opened file into the store's tensor of that name. */
+static graft_status take_tensor(graft_trainer *t, const graft_weights *w, const char *name, const char *file, graft_error *err)
+{
+    const graft_weight_info *info = graft_weights_find(w, name);
+    const int i = graft_store_find(t->store, name);
+    if (!info) return graft_fail(err, GRAFT_BAD_INPUT, file, "the checkpoint lacks %s: it was made with other trained weights; use the same arguments or another output_dir", name);
+    if (i < 0) return graft_fail(err, GRAFT_INTERNAL, name, "a trained weight is not in the store");
+    const graft_shape shape = graft_store_shape(t->store, i);
+    int same = info->rank == shape.rank;
+    for (int k = 0; same && k < shape.rank; k++) same = info->dims[k] == shape.dims[k];
+    if (!same) return graft_fail(err, GRAFT_BAD_INPUT, file, "%s has another shape than in this run: use the same arguments or another output_dir", name);
+    const int64_t bytes = graft_store_tensor_bytes(t->store, i);
+    float *data = graft_calloc((size_t)bytes + 1, 1);
+    if (!data) return graft_fail(err, GRAFT_NO_MEMORY, file, "no memory to read %s", name);
+    graft_status s = graft_weights_read_f32(info, data, err);
+    if (!s) s = graft_store_write(t->store, i, data, bytes, err);
+    graft_free(data);
+    return s;
+}
+
+static graft_status take_moments(graft_trainer *t, const char *dir, graft_error *err)
+{
+    graft_weights *w = NULL;
+    char *path = graft_path_join(dir, OPTIMISER);
+    graft_status s = path ? graft_weights_open(path, &w, err) : graft_fail(err, GRAFT_NO_MEMORY, dir, "out of memory");
+    for (int i = 0; !s && i < graft_store_count(t->store); i++)
+        if (is_moment(graft_store_name(t->store, i))) s = take_tensor(t, w, graft_store_name(t->store, i), path, err);
+    graft_weights_close(w);
+    graft_free(path);
+    return s;
+}
+
+static graft_status take_weights(graft_trainer *t, const char *dir, graft_error *err)
+{
+    const int method = adapter_method(t->job);
+    if (method >= 0) return graft_adapter_load(dir, &t->job->methods[method], method, t->graphs.train, t->store, err);
+    graft_weights *w = NULL;
+    graft_status s = graft_weights_open(dir, &w, err);
+    const graft_graph *g = t->graphs.train;
+    for (int32_t i = 1; !s && i < g->n_values; i++)
+        if (graft_update_trains(g, &g->values[i])) s = take_tensor(t, w, g->values[i].name, dir, err);
+    graft_weights_close(w);
+    return s;
+}
+
+graft_status graft_trainer_resume(graft_trainer *t, const char *dir, graft_error *err)
+{
+    int64_t step = 0;
+    graft_status s = graft_checkpoint_check(dir, &step, err);
+    if (!s) s = take_counters(t, dir, err);
+    if (!s) s = take_weights(t, dir, err);
+    if (!s) s = take_moments(t, dir, err);
+    if (!s) s = graft_journal_resume(&t->journal, dir, err);
+    if (s) return s;
+    t->result->resumed_from = t->step;
+    graft_log(GRAFT_LOG_INFO, "going on from %s", dir);
+    return GRAFT_OK;
+}

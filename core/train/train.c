@@ -1,0 +1,336 @@
+/* core/train/train.c - the loop: micro-batches accumulate gradients in the store, an update applies them; logging, evaluation, checkpoints, interrupts.
+ *
+ * The loss of an update is the sum of all its tokens' losses over the number of labelled tokens of the WHOLE update (transformers >= 4.46), so each
+ * micro-batch gets weight 1 / that number, and the order of micro-batches or their sizes change nothing. */
+#include "core/train/train.h"
+
+#include "core/base/error.h"
+#include "core/base/file.h"
+#include "core/base/log.h"
+#include "core/train/checkpoint.h"
+#include "core/train/trainer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+double graft_trainer_clock(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* ---- one micro-batch ------------------------------------------------------------------------------------------------------- */
+
+static graft_status fill_batch(graft_trainer *t, const graft_dataset *d, const int64_t *samples, int64_t n, graft_error *err)
+{
+    graft_batch_clear(t->batch);
+    for (int64_t i = 0; i < n; i++) {
+        const graft_sample s = graft_dataset_at(d, samples[i]);
+        if (!graft_batch_add(t->batch, &s)) return graft_fail(err, GRAFT_INTERNAL, NULL, "a batch of %lld samples is larger than was planned", (long long)n);
+    }
+    return GRAFT_OK;
+}
+
+static graft_status run_batch(graft_trainer *t, graft_exec *e, double weight, int training, double *loss, graft_error *err)
+{
+    const graft_batch *b = t->batch;
+    const int64_t extent[GRAFT_SYMBOLS] = {b->tokens, b->sequences, b->labelled, 0};
+    for (int64_t i = 0; i < b->labelled; i++) b->label_weight[i] = (float)weight;
+    float value = 0;
+    graft_status s = graft_exec_set(e, "tokens", b->ids, b->tokens * 4, err);
+    if (!s) s = graft_exec_set(e, "positions", b->positions, b->tokens * 4, err);
+    if (!s) s = graft_exec_set(e, "sequences", b->borders, b->sequences * 16, err);
+    if (!s) s = graft_exec_set(e, "label_rows", b->label_rows, b->labelled * 4, err);
+    if (!s) s = graft_exec_set(e, "labels", b->labels, b->labelled * 4, err);
+    if (!s) s = graft_exec_set(e, "label_weight", b->label_weight, b->labelled * 4, err);
+    if (!s) s = graft_exec_run(e, extent, (uint64_t)t->runs, training, err);
+    if (!s) s = graft_exec_get(e, "loss", &value, sizeof value, err);
+    *loss = (double)value;
+    return s;
+}
+
+/* ---- one update ------------------------------------------------------------------------------------------------------------ */
+
+/* Labels that count in the update, before the shift, as transformers counts them. */
+static int64_t count_labels(const graft_trainer *t, int64_t first, int64_t last)
+{
+    int64_t counted = 0;
+    for (int64_t b = first; b < last; b++) {
+        const int64_t *samples = NULL, n = graft_order_batch(&t->order, b, &samples);
+        for (int64_t i = 0; i < n; i++) {
+            const graft_sample s = graft_dataset_at(t->job->train, samples[i]);
+            for (int64_t k = 0; k < s.n; k++) counted += s.labels[k] != -100;
+        }
+    }
+    return counted;
+}
+
+/* Names the first gradient that is no number, so that a person knows where it began. */
+static graft_status diverged(const graft_trainer *t, double rate, graft_error *err)
+{
+    char found[256] = "";
+    const graft_graph *g = t->graphs.train;
+    for (int i = 0; !*found && i < graft_store_count(t->store); i++) {
+        const char *name = graft_store_name(t->store, i);
+        const int64_t bytes = graft_store_tensor_bytes(t->store, i);
+        if (strncmp(name, GRAFT_GRADIENT, strlen(GRAFT_GRADIENT)) || !graft_graph_find(g, name).id) continue;
+        float *data = graft_calloc((size_t)bytes + 1, 1);
+        graft_error unheard = GRAFT_ERROR_INIT;
+        if (data && !graft_store_read(t->store, i, data, bytes, &unheard))
+            for (int64_t k = 0; !*found && k < bytes / 4; k++)
+                if (!isfinite(data[k])) snprintf(found, sizeof found, ", first in the gradient of %.200s", name + strlen(GRAFT_GRADIENT));
+        graft_free(data);
+    }
+    return graft_fail(err, GRAFT_BAD_INPUT, NULL, "training diverged at update %lld: the loss or a gradient is not a finite number%s; lower learning_rate (%g now) or look at the samples of this update",
+                      (long long)t->step + 1, found, rate);
+}
+
+static graft_status update(graft_trainer *t, double *loss, double *norm, double *rate, graft_error *err)
+{
+    const graft_train_options *o = t->o;
+    const int64_t epoch = t->step / t->steps.updates, first = t->step % t->steps.updates * o->gradient_accumulation_steps;
+    const int64_t last = first + o->gradient_accumulation_steps < t->steps.batches ? first + o->gradient_accumulation_steps : t->steps.batches;
+    graft_status s = t->order.epoch == epoch ? GRAFT_OK : graft_order_epoch(&t->order, epoch, err);
+    const int64_t counted = s ? 0 : count_labels(t, first, last);
+    *loss = 0;
+    *rate = graft_schedule_rate(&t->schedule, t->step);
+    for (int64_t b = first; !s && b < last; b++) {
+        const int64_t *samples = NULL, n = graft_order_batch(&t->order, b, &samples);
+        double part = 0;
+        s = fill_batch(t, t->job->train, samples, n, err);
+        if (!s) s = run_batch(t, t->train, counted ? 1.0 / (double)counted : 0.0, 1, &part, err);
+        *loss += part;
+        t->runs++;
+        t->tokens += t->batch->tokens;
+        t->flops += t->memory.flops * (double)t->batch->tokens / (double)(t->capacity[0] ? t->capacity[0] : 1);
+    }
+    if (s) return s;
+    if (!isfinite(*loss)) return diverged(t, *rate, err);
+    const graft_update_options how = {o->adam_beta1, o->adam_beta2, o->adam_epsilon, o->weight_decay, o->max_grad_norm};
+    s = graft_update_run(&t->graphs.update, &how, t->step + 1, *rate, norm, err);
+    if (s && !isfinite(*norm)) return diverged(t, *rate, err);
+    return s;
+}
+
+/* ---- evaluation ------------------------------------------------------------------------------------------------------------ */
+
+/* transformers' eval_loss: the mean over samples of the mean loss of their batch. */
+static graft_status evaluate(graft_trainer *t, graft_error *err)
+{
+    const double began = graft_trainer_clock();
+    const int64_t n = graft_dataset_count(t->job->eval), batches = graft_order_batches(&t->eval_order);
+    double sum = 0;
+    graft_status s = graft_order_epoch(&t->eval_order, 0, err);
+    for (int64_t b = 0; !s && b < batches; b++) {
+        const int64_t *samples = NULL, count = graft_order_batch(&t->eval_order, b, &samples);
+        double loss = 0;
+        s = fill_batch(t, t->job->eval, samples, count, err);
+        if (!s) s = run_batch(t, t->eval, t->batch->labelled ? 1.0 / (double)t->batch->labelled : 0.0, 0, &loss, err);
+        sum += loss * (double)count;
+    }
+    if (s) return s;
+    t->result->eval_loss = sum / (double)n;
+    t->eval_step = t->step;
+    const graft_journal_moment now = graft_trainer_moment(t);
+    return graft_journal_eval(&t->journal, &now, t->result->eval_loss, graft_trainer_clock() - began, n, batches, err);
+}
+
+/* ---- the loop -------------------------------------------------------------------------------------------------------------- */
+
+static int every(int64_t step, int64_t interval) { return interval > 0 && step % interval == 0; }
+
+static void report(graft_trainer *t, double loss, double norm, double rate, int logged, double eval_loss)
+{
+    const graft_train_events *events = t->job->events;
+    if (!events || !events->progress) return;
+    const graft_journal_moment now = graft_trainer_moment(t);
+    const double per_step = now.session_steps ? now.session_seconds / (double)now.session_steps : 0;
+    const graft_train_progress p = {.step = t->step, .total_steps = t->steps.total, .epoch = now.epoch, .loss = loss, .grad_norm = norm, .learning_rate = rate, .tokens_per_s = now.seconds > 0 ? (double)t->tokens / now.seconds : 0, .seconds = now.seconds, .remaining_seconds = per_step * (double)(t->steps.total - t->step), .tokens = t->tokens, .memory_bytes = t->memory.total, .eval_loss = eval_loss};
+    events->progress(events->ctx, &p, logged);
+}
+
+/* What follows an update, in transformers' order: log, evaluate, save. */
+static graft_status after_update(graft_trainer *t, double loss, double norm, double rate, graft_error *err)
+{
+    const int epoch_ends = t->step % t->steps.updates == 0 || t->step == t->steps.total;
+    const int log = every(t->step, t->steps.log) || (t->o->logging_first_step && t->step == 1);
+    graft_status s = GRAFT_OK;
+    double shown = loss, eval_loss = NAN;
+    if (log) {
+        const graft_journal_moment now = graft_trainer_moment(t);
+        shown = t->log_loss / (double)t->log_count;
+        s = graft_journal_train(&t->journal, &now, shown, norm, rate, err);
+        t->log_loss = 0;
+        t->log_count = 0;
+    }
+    if (!s && (every(t->step, t->steps.evaluate) || (t->steps.evaluate_epochs && epoch_ends))) {
+        s = evaluate(t, err);
+        eval_loss = t->result->eval_loss;
+    }
+    report(t, shown, norm, rate, log, eval_loss);
+    if (!s && (every(t->step, t->steps.save) || (t->steps.save && t->step == t->steps.total) || (t->steps.save_epochs && epoch_ends))) s = graft_trainer_save(t, err);
+    return s;
+}
+
+static graft_status loop(graft_trainer *t, graft_error *err)
+{
+    const graft_train_events *events = t->job->events;
+    while (t->step < t->steps.total) {
+        double loss = 0, norm = NAN, rate = 0;
+        graft_status s = update(t, &loss, &norm, &rate, err);
+        if (s) return s;
+        t->step++;
+        t->log_count++;
+        t->log_loss += loss;
+        t->total_loss += loss;
+        s = after_update(t, loss, norm, rate, err);
+        if (s) return s;
+        if (t->step < t->steps.total && events && events->interrupted && events->interrupted(events->ctx)) {
+            char last[GRAFT_CHECKPOINT_PATH];
+            t->result->interrupted = 1;
+            s = graft_checkpoint_path(t->o->output_dir, t->step, last, err);
+            if (!s && strcmp(t->result->checkpoint, last)) s = graft_trainer_save(t, err);
+            return s;
+        }
+    }
+    return GRAFT_OK;
+}
+
+/* ---- before and after ------------------------------------------------------------------------------------------------------- */
+
+/* Which checkpoint to go on from; "" none. */
+static graft_status choose_checkpoint(const graft_train_options *o, char dir[GRAFT_CHECKPOINT_PATH], graft_error *err)
+{
+    const char *wanted = o->resume_from_checkpoint;
+    const int newest = wanted && (!strcmp(wanted, "auto") || !strcmp(wanted, "true") || !strcmp(wanted, "True"));
+    int64_t step = 0;
+    *dir = 0;
+    if (wanted && (!strcmp(wanted, "false") || !strcmp(wanted, "False"))) return GRAFT_OK;
+    if (wanted && !newest) {
+        if (snprintf(dir, GRAFT_CHECKPOINT_PATH, "%s", wanted) >= GRAFT_CHECKPOINT_PATH) return graft_fail(err, GRAFT_BAD_INPUT, "resume_from_checkpoint", "the path is too long");
+        return graft_checkpoint_check(dir, &step, err);
+    }
+    if (!wanted && o->overwrite_output_dir) return GRAFT_OK;
+    const graft_status s = graft_checkpoint_newest(o->output_dir, dir, &step, err);
+    if (!s && newest && !*dir) return graft_fail(err, GRAFT_BAD_INPUT, "resume_from_checkpoint", "there is no complete checkpoint in %s", o->output_dir);
+    return s;
+}
+
+static graft_status prepare_folder(const graft_trainer *t, const char *checkpoint, graft_error *err)
+{
+    graft_status s = graft_dir_make(t->o->output_dir, err);
+    if (!s) s = graft_checkpoint_tidy(t->o->output_dir, err);
+    if (s || *checkpoint) return s;
+    char *log = graft_path_join(t->o->output_dir, "trainer_log.jsonl"); /* of an earlier run that is not gone on with */
+    s = log ? graft_path_remove(log, err) : graft_fail(err, GRAFT_NO_MEMORY, t->o->output_dir, "out of memory");
+    graft_free(log);
+    return s;
+}
+
+static void say_plan(const graft_trainer *t)
+{
+    const graft_memory *m = &t->memory;
+    const double g = (double)(1 << 30);
+    graft_log(GRAFT_LOG_INFO, "trainable parameters: %lld of %lld (%.4f %%)", (long long)m->trainable, (long long)m->parameters, m->parameters ? 100.0 * (double)m->trainable / (double)m->parameters : 0.0);
+    graft_log(GRAFT_LOG_INFO, "memory: %.2f GiB = weights %.2f + gradients %.2f + optimiser %.2f + activations %.2f + workspace %.2f; recompute %s", (double)m->total / g, (double)m->weights / g, (double)m->gradients / g, (double)m->optimiser / g, (double)m->activations / g, (double)m->workspace / g,
+              m->recompute_level == 0 ? "nothing" : m->recompute_level == 1 ? "cheap values"
+                                                                            : "whole blocks");
+    graft_log(GRAFT_LOG_INFO, "%lld samples, %lld updates of %lld x %lld samples, up to %lld tokens in a micro-batch", (long long)graft_dataset_count(t->job->train), (long long)t->steps.total, (long long)t->o->per_device_train_batch_size, (long long)t->o->gradient_accumulation_steps, (long long)m->tokens);
+}
+
+/* Graphs to weights on the device. */
+static graft_status load(graft_trainer *t, graft_error *err)
+{
+    const graft_train_job *job = t->job;
+    graft_status s = graft_store_new(job->device, &t->store, err);
+    if (!s) s = graft_store_add_graph(t->store, t->graphs.train, t->capacity, err);
+    if (!s && t->graphs.eval) s = graft_store_add_graph(t->store, t->graphs.eval, t->eval_capacity, err);
+    if (!s) s = graft_store_add_graph(t->store, t->graphs.update.norm, t->capacity, err);
+    if (!s) s = graft_store_add_graph(t->store, t->graphs.update.step, t->capacity, err);
+    if (!s) s = graft_store_commit(t->store, err);
+    if (!s) s = graft_model_load(job->model, t->graphs.train, t->store, t->o->seed, err);
+    if (!s && job->adapter && job->n_methods) s = graft_adapter_load(job->adapter, &job->methods[job->n_methods - 1], job->n_methods - 1, t->graphs.train, t->store, err);
+    return s;
+}
+
+static graft_status compile(graft_trainer *t, graft_error *err)
+{
+    graft_status s = graft_exec_new(t->graphs.train, t->store, t->capacity, t->o->seed, &t->train, err);
+    if (!s && t->graphs.eval) s = graft_exec_new(t->graphs.eval, t->store, t->eval_capacity, t->o->seed, &t->eval, err);
+    if (!s) s = graft_update_compile(&t->graphs.update, t->store, t->capacity, t->o->seed, err);
+    return s;
+}
+
+static graft_status make_orders(graft_trainer *t, graft_error *err)
+{
+    const graft_train_options *o = t->o;
+    const int64_t tokens = t->capacity[0] > t->eval_capacity[0] ? t->capacity[0] : t->eval_capacity[0];
+    const int64_t sequences = t->capacity[1] > t->eval_capacity[1] ? t->capacity[1] : t->eval_capacity[1];
+    graft_status s = graft_batch_new(&t->batch, tokens, sequences, err);
+    if (!s) s = graft_order_new(&t->order, graft_dataset_count(t->job->train), o->per_device_train_batch_size, o->data_seed == UINT64_MAX ? o->seed : o->data_seed, !o->disable_shuffling, err);
+    if (!s && t->job->eval) s = graft_order_new(&t->eval_order, graft_dataset_count(t->job->eval), o->per_device_eval_batch_size, 0, 0, err);
+    return s;
+}
+
+static graft_status finish(graft_trainer *t, graft_error *err)
+{
+    const graft_journal_moment now = graft_trainer_moment(t);
+    graft_train_result *r = t->result;
+    const double samples = t->o->max_steps > 0 ? (double)(t->steps.total * t->o->per_device_train_batch_size * t->o->gradient_accumulation_steps) : (double)graft_dataset_count(t->job->train) * t->o->num_train_epochs;
+    r->runtime = now.seconds;
+    r->train_loss = t->step ? t->total_loss / (double)t->step : 0;
+    r->samples_per_s = now.seconds > 0 ? samples / now.seconds : 0;
+    r->steps_per_s = now.seconds > 0 ? (double)t->step / now.seconds : 0;
+    r->steps = t->step;
+    r->tokens = t->tokens;
+    if (r->interrupted) return GRAFT_OK;
+    const int wants_eval = t->job->eval && (t->o->do_eval || t->steps.evaluate || t->steps.evaluate_epochs);
+    graft_status s = wants_eval && t->eval_step != t->step ? evaluate(t, err) : GRAFT_OK;
+    return s ? s : graft_trainer_finish(t, err);
+}
+
+static void release(graft_trainer *t)
+{
+    graft_exec_free(t->train);
+    graft_exec_free(t->eval);
+    graft_train_graphs_free(&t->graphs);
+    graft_store_free(t->store);
+    graft_batch_free(t->batch);
+    graft_order_free(&t->order);
+    graft_order_free(&t->eval_order);
+    graft_journal_free(&t->journal);
+}
+
+graft_status graft_train(const graft_train_job *job, graft_train_result *out, graft_error *err)
+{
+    const graft_train_options *o = job->options;
+    graft_trainer t = {.job = job, .o = o, .result = out, .eval_step = -1};
+    char checkpoint[GRAFT_CHECKPOINT_PATH];
+    memset(out, 0, sizeof *out);
+    out->eval_loss = NAN;
+    if (!job->train) return graft_fail(err, GRAFT_BAD_INPUT, "dataset", "there is no data to train on: give dataset");
+    if (!o->output_dir || !*o->output_dir) return graft_fail(err, GRAFT_BAD_INPUT, "output_dir", "expected a folder for the results: give output_dir");
+    graft_status s = graft_train_count(job, &t.steps, err);
+    out->total_steps = t.steps.total;
+    if (!s) s = graft_schedule_new(&t.schedule, o->lr_scheduler_type, o->learning_rate, t.steps.warmup, t.steps.total, o->lr_scheduler_kwargs, err);
+    if (!s) s = graft_train_choose(job, &t.steps, &t.graphs, t.capacity, t.eval_capacity, &t.memory, err);
+    if (!s) say_plan(&t);
+    if (!s) s = graft_checkpoint_tidy(o->output_dir, err);
+    if (!s) s = choose_checkpoint(o, checkpoint, err);
+    if (!s) s = prepare_folder(&t, checkpoint, err);
+    if (!s) s = graft_journal_new(&t.journal, o->output_dir, t.steps.total, o->include_num_input_tokens_seen, err);
+    if (!s) s = load(&t, err);
+    if (!s && *checkpoint) s = graft_trainer_resume(&t, checkpoint, err);
+    if (!s) s = compile(&t, err);
+    if (!s) s = make_orders(&t, err);
+    t.started = graft_trainer_clock();
+    t.started_step = t.step;
+    if (!s) s = graft_order_epoch(&t.order, t.step / t.steps.updates, err);
+    if (!s) s = loop(&t, err);
+    if (!s) s = finish(&t, err);
+    release(&t);
+    return s;
+}

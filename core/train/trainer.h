@@ -1,0 +1,71 @@
+/* core/train/trainer.h - the loop's own state, shared by the files of this room. */
+#ifndef CORE_TRAIN_TRAINER_H
+#define CORE_TRAIN_TRAINER_H
+
+#include "core/train/journal.h"
+#include "core/train/schedule.h"
+#include "core/train/train.h"
+#include "core/train/update.h"
+
+/* How many of what. An update holds up to gradient_accumulation_steps micro-batches and never crosses the end of an epoch. */
+typedef struct graft_train_steps {
+    int64_t batches, updates; /* per epoch */
+    int64_t total, epochs;
+    int64_t log, save, evaluate; /* every so many updates, 0: never, *_epochs: at the end of each epoch */
+    int save_epochs, evaluate_epochs;
+    int64_t warmup;
+} graft_train_steps;
+
+typedef struct graft_train_graphs {
+    graft_graph *train, *eval; /* eval NULL without evaluation data */
+    graft_update update;
+} graft_train_graphs;
+
+typedef struct graft_trainer {
+    const graft_train_job *job;
+    const graft_train_options *o;
+    graft_train_result *result;
+    graft_train_steps steps;
+    graft_train_graphs graphs;
+    graft_memory memory;
+    int64_t capacity[GRAFT_SYMBOLS], eval_capacity[GRAFT_SYMBOLS];
+    graft_store *store;
+    graft_exec *train, *eval;
+    graft_batch *batch;
+    graft_order order, eval_order;
+    graft_schedule schedule;
+    graft_journal journal;
+    /* What a checkpoint holds besides weights and moments. */
+    int64_t step;                       /* updates done */
+    int64_t runs;                       /* micro-batches done: the step number of random draws */
+    int64_t tokens, log_count;          /* tokens seen; updates since the last logging step */
+    double log_loss, total_loss, flops; /* sums of the losses of updates */
+    double seconds_before;              /* of earlier processes */
+    /* Of this process. */
+    double started;
+    int64_t started_step, eval_step; /* eval_step: of the last evaluation, -1 none */
+} graft_trainer;
+
+/* ---- plan.c ---- */
+graft_status graft_train_count(const graft_train_job *job, graft_train_steps *out, graft_error *err);
+/* Builds the graphs that fit the memory, and the promise. Capacities are those of the largest micro-batches that will come. */
+graft_status graft_train_choose(const graft_train_job *job, const graft_train_steps *steps, graft_train_graphs *graphs, int64_t capacity[GRAFT_SYMBOLS],
+                                int64_t eval_capacity[GRAFT_SYMBOLS], graft_memory *m, graft_error *err);
+void graft_train_graphs_free(graft_train_graphs *g);
+
+/* ---- state.c ---- */
+/* Writes OUT/checkpoint-STEP and prunes older ones. */
+graft_status graft_trainer_save(graft_trainer *t, graft_error *err);
+/* Weights, moments and counters of a checkpoint folder into the trainer. */
+graft_status graft_trainer_resume(graft_trainer *t, const char *dir, graft_error *err);
+/* Adapter or model files, and the tokenizer's, into dir. */
+graft_status graft_trainer_write_model(const graft_trainer *t, const char *dir, graft_error *err);
+graft_journal_moment graft_trainer_moment(const graft_trainer *t);
+
+/* ---- finish.c ---- */
+/* The files of output_dir at the end: model, state, results, plots, README.md. */
+graft_status graft_trainer_finish(graft_trainer *t, graft_error *err);
+
+double graft_trainer_clock(void); /* seconds, monotonic */
+
+#endif
