@@ -144,6 +144,7 @@ static int toolchain_name(const char *name)
 static void read_symbols(const uint8_t *data, int64_t bytes, const section *symbols, const section *strings, graft_elf *out)
 {
     if (!inside(bytes, symbols->sh_offset, symbols->sh_size, 1)) return;
+    out->symbols_read = 1;
     for (uint64_t i = 1; i < symbols->sh_size / sizeof(symbol); i++) {
         symbol s;
         memcpy(&s, data + symbols->sh_offset + i * sizeof s, sizeof s);
@@ -153,6 +154,7 @@ static void read_symbols(const uint8_t *data, int64_t bytes, const section *symb
         if (!strcmp(name, "__tsan_init")) out->tsan = 1;
         const int bind = s.st_info >> 4, hidden = (s.st_other & 3) == STV_HIDDEN || (s.st_other & 3) == STV_INTERNAL;
         if (s.st_shndx == SHN_UNDEF || bind == STB_LOCAL || hidden || toolchain_name(name)) continue;
+        if (!strcmp(name, "graft_plugin_entry")) out->has_entry = 1;
         if (out->n_exports < GRAFT_ELF_NAMES) out->exports[out->n_exports] = name;
         out->n_exports++;
     }

@@ -11,6 +11,7 @@ typedef struct graft_elf {
     const char *needed[GRAFT_ELF_NAMES];  /* DT_NEEDED, in order; names point into the bytes given */
     const char *exports[GRAFT_ELF_NAMES]; /* defined global symbols that others can see, without the toolchain's own */
     int n_needed, n_exports;              /* n_exports may exceed the array: more are there */
+    int symbols_read, has_entry;          /* the file lists its symbols; graft_plugin_entry is among its exports */
     int has_runpath;                      /* libraries are searched in further folders */
     int asan, tsan;                       /* refers to the runtime of a sanitizer */
 } graft_elf;

@@ -1,4 +1,7 @@
-/* core/plugin/load.h - trust, probe, open, init. The only dlopen in the tree. */
+/* core/plugin/load.h - trust, probe, open, init: from a registry entry to a plugin that works.
+ *
+ * Every refusal is one sentence: err->where is the file, the message "STAGE: NAME: what was expected, what was found, what to do" with the stages
+ * found, trusted, opened, queried, probed, initialised. The dlopen itself is in door.c. */
 #ifndef CORE_PLUGIN_LOAD_H
 #define CORE_PLUGIN_LOAD_H
 
@@ -6,7 +9,7 @@
 #include "graft/plugin.h"
 
 typedef struct graft_loaded {
-    const graft_entry *entry;
+    const graft_entry *entry; /* a copy that lives as long as the plugin */
     const graft_plugin *door;
     void *self;        /* what init gave */
     const void *table; /* "graft.KIND/1", a full-size copy whose missing slots are stubs that say "unsupported: <function>" where that is safe;
@@ -18,8 +21,13 @@ typedef struct graft_loaded {
 graft_status graft_plugin_load(const graft_entry *e, const graft_loaded **out, graft_error *err);
 void graft_plugin_unload_all(void); /* fini in reverse order; at the end of the program */
 
+/* Memory that a loaded plugin holds through the host's alloc now. */
+void graft_plugin_memory(const graft_loaded *p, int64_t *blocks, int64_t *bytes);
+
 /* Statically linked plugins (sanitizer and fuzz builds): found by kind and name before any file. Table ends with NULL. */
 typedef const graft_plugin *(*graft_static_entry)(void);
 void graft_plugin_link_static(const graft_static_entry *entries);
+/* The door linked under this kind and name, or NULL. */
+const graft_plugin *graft_plugin_linked(graft_kind kind, const char *name);
 
 #endif

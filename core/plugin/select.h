@@ -10,12 +10,13 @@ typedef struct graft_candidate {
     int32_t device;
     graft_device_info info;
     const graft_loaded *plugin; /* NULL when it could not be loaded */
-    char verdict[200];          /* "chosen", "lower score", or why not */
+    char verdict[760];          /* "chosen", "lower score than x (200)", or why not: a sentence */
 } graft_candidate;
 
-/* Every backend entry of the registry is loaded and asked; sorted by score, then name. room candidates at most. */
+/* Every backend entry of the registry is loaded and asked; sorted by score, then name. room candidates at most. A usable device's score is its own plus the
+ * entry's "prefer" (at least 1); 0 means that it cannot run. An entry that could not be loaded, or has no device, is one candidate with device -1. */
 graft_status graft_backend_candidates(const graft_registry *r, graft_candidate *out, int32_t room, int32_t *n, graft_error *err);
-/* wanted NULL or "auto": best usable; else that backend or an error. */
+/* wanted NULL or "auto": best usable; else that backend ("NAME", its best device, or "NAME:DEVICE") or an error. */
 graft_status graft_backend_choose(const graft_registry *r, const char *wanted, graft_candidate *out, graft_error *err);
 
 #endif

@@ -136,10 +136,20 @@ static graft_status sanitizer_differs(const graft_trusted *t, const char *what, 
     return graft_fail(err, GRAFT_BAD_INPUT, t->path, "opened: %s: built %s %s, this host %s it. Rebuild one of them.", t->name, theirs ? "with" : "without", what, theirs ? "lacks" : "has");
 }
 
+static graft_status no_entry(const graft_trusted *t, graft_error *err)
+{
+    char names[200] = "nothing";
+    int used = 0;
+    for (int i = 0; i < t->elf.n_exports && i < 3 && used < (int)sizeof names; i++) used += snprintf(names + used, sizeof names - (size_t)used, "%s%s", i ? ", " : "", t->elf.exports[i]);
+    return graft_fail(err, GRAFT_BAD_INPUT, t->path, "queried: %s: has no symbol graft_plugin_entry, so it is no graft plugin (it exports %s%s). Define it with GRAFT_PLUGIN.", t->name, names,
+                      t->elf.n_exports > 3 ? ", ..." : "");
+}
+
 graft_status graft_trust_inspect(graft_trusted *t, graft_error *err)
 {
     graft_error why = GRAFT_ERROR_INIT;
     if (graft_elf_read(t->data, t->bytes, &t->elf, &why)) return graft_fail(err, GRAFT_BAD_INPUT, t->path, "opened: %s: the file %s.", t->name, why.message);
+    if (t->elf.symbols_read && !t->elf.has_entry) return no_entry(t, err);
     const int asan = (GRAFT_BUILD_FLAGS & GRAFT_BUILD_ASAN) != 0, tsan = (GRAFT_BUILD_FLAGS & GRAFT_BUILD_TSAN) != 0;
     if (t->elf.asan != asan) return sanitizer_differs(t, "AddressSanitizer", t->elf.asan, err);
     if (t->elf.tsan != tsan) return sanitizer_differs(t, "ThreadSanitizer", t->elf.tsan, err);

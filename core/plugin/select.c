@@ -1,0 +1,140 @@
+/* core/plugin/select.c - see select.h. */
+#include "core/plugin/select.h"
+
+#include "core/base/error.h"
+#include "core/base/json.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_DEVICES = 32,
+       MAX_CANDIDATES = 64 };
+
+static int prefer_of(const graft_entry *e)
+{
+    const graft_json *prefer = graft_json_get(e->json, "prefer");
+    return prefer && prefer->integral ? (int)prefer->integer : 0;
+}
+
+/* One candidate without a device: the entry is there, but cannot be used; why is a sentence. */
+static void unusable(graft_candidate *c, const graft_entry *e, const graft_loaded *plugin, const char *why)
+{
+    memset(c, 0, sizeof *c);
+    c->backend = e->name, c->device = -1, c->plugin = plugin;
+    c->info.size = (uint32_t)sizeof c->info;
+    snprintf(c->verdict, sizeof c->verdict, "%s", why);
+}
+
+/* Candidates of one entry into out; returns how many. err: why there is no usable one. */
+static int32_t ask(const graft_entry *e, graft_candidate *out, int32_t room, graft_error *err)
+{
+    const graft_loaded *plugin = NULL;
+    graft_device_info devices[MAX_DEVICES];
+    int32_t n = 0, kept = 0;
+    if (room <= 0) return 0;
+    if (graft_plugin_load(e, &plugin, err)) {
+        unusable(out, e, NULL, err->message);
+        return 1;
+    }
+    memset(devices, 0, sizeof devices);
+    for (int i = 0; i < MAX_DEVICES; i++) devices[i].size = (uint32_t)sizeof devices[i];
+    const graft_backend_table *table = plugin->table;
+    graft_status status = table->devices(plugin->self, devices, MAX_DEVICES, &n, err);
+    if (!status && n <= 0) status = graft_fail(err, GRAFT_UNSUPPORTED, NULL, "%s: found no device on this machine. Choose another backend.", e->name);
+    if (status) {
+        unusable(out, e, plugin, err->message);
+        return 1;
+    }
+    for (int32_t i = 0; i < n && i < MAX_DEVICES && kept < room; i++) {
+        graft_candidate *c = &out[kept++];
+        unusable(c, e, plugin, "");
+        c->device = i, c->info = devices[i];
+        c->info.name[sizeof c->info.name - 1] = 0, c->info.reason[sizeof c->info.reason - 1] = 0;
+        if (c->info.score > 0) {
+            c->info.score += prefer_of(e);
+            if (c->info.score < 1) c->info.score = 1;
+        } else {
+            c->info.score = 0;
+            snprintf(c->verdict, sizeof c->verdict, "cannot run: %s", c->info.reason[0] ? c->info.reason : "the backend gives no reason");
+        }
+    }
+    return kept;
+}
+
+static int better_first(const void *left, const void *right)
+{
+    const graft_candidate *a = left, *b = right;
+    if (a->info.score != b->info.score) return a->info.score > b->info.score ? -1 : 1;
+    const int by_name = strcmp(a->backend, b->backend);
+    return by_name ? by_name : (a->device > b->device) - (a->device < b->device);
+}
+
+graft_status graft_backend_candidates(const graft_registry *r, graft_candidate *out, int32_t room, int32_t *n, graft_error *err)
+{
+    const graft_entry *const *entries;
+    const size_t count = graft_registry_list(r, GRAFT_KIND_BACKEND, &entries);
+    *n = 0;
+    if (!count) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "The registry names no backend. Install graft again, or add one with 'graft plugin add FILE.so'.");
+    for (size_t i = 0; i < count && *n < room; i++) {
+        graft_error why = GRAFT_ERROR_INIT;
+        *n += ask(entries[i], out + *n, room - *n, &why);
+    }
+    qsort(out, (size_t)*n, sizeof *out, better_first);
+    for (int32_t i = 0; i < *n; i++) {
+        if (out[i].info.score <= 0) continue;
+        if (i == 0) snprintf(out[i].verdict, sizeof out[i].verdict, "chosen");
+        else if (out[i].info.score == out[0].info.score) snprintf(out[i].verdict, sizeof out[i].verdict, "same score as %s, which comes first by name", out[0].backend);
+        else snprintf(out[i].verdict, sizeof out[i].verdict, "lower score than %s (%d)", out[0].backend, out[0].info.score);
+    }
+    return GRAFT_OK;
+}
+
+static graft_status choose_best(const graft_registry *r, graft_candidate *out, graft_error *err)
+{
+    int32_t n = 0;
+    graft_candidate *all = graft_calloc(MAX_CANDIDATES, sizeof *all);
+    if (!all) return graft_fail(err, GRAFT_NO_MEMORY, NULL, "Out of memory while choosing a backend; close other programs and try again.");
+    graft_status status = graft_backend_candidates(r, all, MAX_CANDIDATES, &n, err);
+    if (!status && all[0].info.score > 0) *out = all[0];
+    else if (!status) status = graft_fail(err, GRAFT_UNSUPPORTED, NULL, "No backend can run here; the first one said: %s 'graft doctor' lists all.", all[0].verdict);
+    graft_free(all);
+    return status;
+}
+
+/* "NAME" or "NAME:DEVICE". */
+static graft_status choose_named(const graft_registry *r, const char *wanted, graft_candidate *out, graft_error *err)
+{
+    char name[64];
+    const graft_entry *e = NULL;
+    const char *colon = strchr(wanted, ':');
+    const size_t bytes = colon ? (size_t)(colon - wanted) : strlen(wanted);
+    char *end = NULL;
+    const long device = colon ? strtol(colon + 1, &end, 10) : -1;
+    if (colon && (!colon[1] || *end || device < 0 || device >= MAX_DEVICES))
+        return graft_fail(err, GRAFT_BAD_INPUT, NULL, "Backend \"%s\": expected NAME or NAME:NUMBER of a device, as 'graft doctor' lists them.", wanted);
+    snprintf(name, sizeof name, "%.*s", (int)(bytes < sizeof name ? bytes : sizeof name - 1), wanted);
+    graft_status status = graft_registry_need(r, GRAFT_KIND_BACKEND, name, &e, err);
+    graft_candidate *all = status ? NULL : graft_calloc(MAX_DEVICES, sizeof *all);
+    if (status) return status;
+    if (!all) return graft_fail(err, GRAFT_NO_MEMORY, NULL, "Out of memory while choosing a backend; close other programs and try again.");
+    graft_error why = GRAFT_ERROR_INIT;
+    const int32_t n = ask(e, all, MAX_DEVICES, &why);
+    const graft_candidate *best = NULL;
+    for (int32_t i = 0; i < n; i++)
+        if (all[i].info.score > 0 && (device < 0 ? !best || all[i].info.score > best->info.score : all[i].device == device)) best = &all[i];
+    if (best) {
+        *out = *best;
+        snprintf(out->verdict, sizeof out->verdict, "chosen by name");
+    } else if (why.code) *err = why, status = why.code;
+    else if (device >= n) status = graft_fail(err, GRAFT_BAD_INPUT, NULL, "Backend %s has %d devices, number %ld is none of them; count from 0.", name, (int)n, device);
+    else status = graft_fail(err, GRAFT_UNSUPPORTED, NULL, "Backend %s %s. Choose another one.", name, all[device < 0 ? 0 : device].verdict);
+    graft_free(all);
+    return status;
+}
+
+graft_status graft_backend_choose(const graft_registry *r, const char *wanted, graft_candidate *out, graft_error *err)
+{
+    memset(out, 0, sizeof *out);
+    return !wanted || !strcmp(wanted, "auto") ? choose_best(r, out, err) : choose_named(r, wanted, out, err);
+}
