@@ -6,12 +6,13 @@
 #include "core/model/weights.h"
 
 /* transformers 4 and 5 spell it differently; afterwards: rope_theta at the top, rope_scaling {rope_type, factor ...} or absent, torch_dtype, layer_types kept,
- * head_dim filled when absent (hidden_size / num_attention_heads). The original is kept for exports. */
+ * head_dim (hidden_size / num_attention_heads) and num_key_value_heads (num_attention_heads) filled when absent. The original is kept for exports. */
 graft_status graft_hfconfig_normalise(graft_arena *a, const char *name, const graft_json *original, const graft_json **out, graft_error *err);
-/* From GGUF metadata by the model plugin's key table; also model_type, vocab_size, tie_word_embeddings, bos/eos ids, rope_theta, torch_dtype "bfloat16", "architectures". */
+/* From GGUF metadata by the model plugin's key table, before the tensors are renamed; also model_type, vocab_size, tie_word_embeddings, bos/eos ids, rope_theta, torch_dtype "bfloat16", "architectures". */
 graft_status graft_hfconfig_from_gguf(graft_arena *a, const graft_weights *w, const graft_model_table *table, const char *model_type, const graft_json **out, graft_error *err);
 
-/* Rotary frequencies [rotary_dim / 2] with default, linear, dynamic (as at short lengths), llama3, yarn, longrope scaling; *scale multiplies cos and sin. */
+/* Rotary frequencies [rotary_dim / 2] with default, linear, dynamic (as at short lengths), llama3, yarn, longrope scaling; *scale multiplies cos and sin.
+ * A configuration that names neither head_dim nor hidden_size has none: *n is 0. */
 graft_status graft_rope_frequencies(graft_arena *a, const graft_config *c, float **inv_freq, int64_t *n, double *scale, graft_error *err);
 
 #endif

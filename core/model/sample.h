@@ -1,4 +1,4 @@
-/* core/model/sample.h - the next token from logits: repetition penalty, temperature, top-k, top-p (transformers' order and rules), greedy at temperature 0. */
+/* core/model/sample.h - the next token from logits: penalties, temperature, top-k, top-p and their like (transformers' order and rules), greedy at temperature 0. */
 #ifndef CORE_MODEL_SAMPLE_H
 #define CORE_MODEL_SAMPLE_H
 
@@ -10,6 +10,10 @@ typedef struct graft_sampling {
     int64_t top_k;               /* 0: off */
     double  repetition_penalty;  /* 1: off */
     uint64_t seed;
+    int64_t no_repeat_ngram_size;                    /* 0: off */
+    double  presence_penalty, frequency_penalty;     /* OpenAI's rule over the history; 0: off */
+    double  min_p;                                   /* 0: off */
+    double  typical_p;                               /* 0 or 1: off */
 } graft_sampling;
 
 /* logits [vocab] are changed: processed logits, -inf where forbidden. scratch: at least vocab int32. */

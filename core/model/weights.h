@@ -10,8 +10,9 @@ typedef struct graft_weight_info {
     const char *name;                    /* the graph's name: "model.layers.0.self_attn.q_proj.weight" */
     const char *stored;                  /* the file's own name                                        */
     const char *file;
-    int         dtype;                   /* graft_dtype, or 0: a type this version cannot read (dtype_name says which) */
+    int         dtype;                   /* graft_dtype, or 0: none of them (dtype_name says which)    */
     const char *dtype_name;
+    const struct graft_storage *storage; /* dequant.h: how its blocks are read                         */
     int32_t     rank;
     int64_t     dims[8];                 /* torch order                                                */
     int64_t     bytes;
@@ -26,12 +27,14 @@ void         graft_weights_close(graft_weights *w);
 int64_t      graft_weights_count(const graft_weights *w);
 const graft_weight_info *graft_weights_at(const graft_weights *w, int64_t i);
 const graft_weight_info *graft_weights_find(const graft_weights *w, const char *name);
-/* Elements [first, first + n) as f32 into out (dequantised, rows put back in order). first and n whole rows when unpermute or blocks ask for it. */
-graft_status graft_weights_read_f32(const graft_weight_info *t, float *out, graft_error *err);  /* the whole tensor */
+/* The whole tensor as f32 (dequantised, rotary rows put back in order) into out, on all threads; a type that cannot be read is an error. */
+graft_status graft_weights_read_f32(const graft_weight_info *t, float *out, graft_error *err);
+int64_t      graft_weights_elements(const graft_weight_info *t);
 
 /* GGUF only: metadata as a JSON object (arrays of over 16 elements too), and renaming by the model plugin's tables. */
 const graft_json *graft_weights_metadata(const graft_weights *w);    /* NULL for safetensors: or its __metadata__ */
 int          graft_weights_is_gguf(const graft_weights *w);
+/* Gives tensors the names of the graph by the model plugin's patterns; one that no pattern fits keeps its own. config: for the unpermute keys. */
 graft_status graft_weights_rename_gguf(graft_weights *w, const graft_gguf_name *names, const graft_config *config, graft_error *err);
 
 /* safetensors out. Tensors in any order; written sorted by dtype alignment descending, then name; header padded to 8; metadata {"format":"pt"}. */

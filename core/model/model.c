@@ -1,0 +1,199 @@
+/* core/model/model.c - opens a model's folder or GGUF file, finds its plugin, and builds the graph for each purpose.
+ *
+ *   config.json | GGUF metadata --> one spelling --> plugin by model_type --> build --> hidden, head --> objective or logits
+ */
+#include "core/model/model.h"
+
+#include "core/base/error.h"
+#include "core/base/file.h"
+#include "core/base/json.h"
+#include "core/model/kvcache.h"
+
+#include <string.h>
+
+enum { MAX_CONFIG = 1 << 20 };
+
+/* ---- opening -------------------------------------------------------------------------------------------------------------------------- */
+
+static graft_status find_plugin(graft_model *m, const graft_registry *r, const char *where, graft_error *err)
+{
+    const graft_entry *entry;
+    graft_status status = graft_registry_model_for(r, m->model_type, &entry, err);
+    if (!status) status = graft_plugin_load(entry, &m->plugin, err);
+    if (status && !err->where[0]) return graft_fail(err, status, where, "%s", err->message);
+    if (!status) m->table = m->plugin->table;
+    return status;
+}
+
+static graft_status open_folder(graft_model *m, const graft_registry *r, graft_error *err)
+{
+    char *path = graft_path_join(m->path, "config.json");
+    if (!path) return graft_fail(err, GRAFT_NO_MEMORY, m->path, "no memory for a path");
+    const char *name = graft_arena_copy(m->arena, path, strlen(path));
+    graft_free(path);
+    if (!name) return graft_fail(err, GRAFT_NO_MEMORY, m->path, "no memory for a path");
+    graft_status status = graft_weights_open(m->path, &m->weights, err); /* first: it says best what a folder is instead of a model's */
+    if (status) return status;
+    if (!graft_path_exists(name)) return graft_fail(err, GRAFT_BAD_INPUT, name, "the model's folder has weights but no config.json; copy or download it");
+    status = graft_json_parse_file(m->arena, name, MAX_CONFIG, GRAFT_JSON_ALLOW_NAN, &m->original, err);
+    if (status) return status;
+    const graft_json *type = graft_json_get(m->original, "model_type"), *normal;
+    if (!type || type->type != GRAFT_JSON_TEXT || !type->bytes) return graft_fail(err, GRAFT_BAD_INPUT, name, "model_type must name the architecture, like \"llama\" in transformers' files; it is missing or no text");
+    m->model_type = type->text;
+    status = find_plugin(m, r, name, err);
+    if (!status) status = graft_hfconfig_normalise(m->arena, name, m->original, &normal, err);
+    if (!status && !(m->config = graft_config_new(m->arena, name, normal))) status = graft_fail(err, GRAFT_NO_MEMORY, name, "no memory for the configuration");
+    return status;
+}
+
+static graft_status open_gguf(graft_model *m, const graft_registry *r, graft_error *err)
+{
+    const graft_json *architecture = graft_json_get(graft_weights_metadata(m->weights), "general.architecture"), *normal;
+    if (!architecture || architecture->type != GRAFT_JSON_TEXT) return graft_fail(err, GRAFT_BAD_INPUT, m->path, "general.architecture is missing; is it a model?");
+    m->model_type = architecture->text;
+    graft_status status = find_plugin(m, r, m->path, err);
+    if (!status) status = graft_hfconfig_from_gguf(m->arena, m->weights, m->table, m->model_type, &m->original, err);
+    if (!status) status = graft_hfconfig_normalise(m->arena, m->path, m->original, &normal, err);
+    if (status) return status;
+    m->config = graft_config_new(m->arena, m->path, normal);
+    if (!m->config) return graft_fail(err, GRAFT_NO_MEMORY, m->path, "no memory for the configuration");
+    return graft_weights_rename_gguf(m->weights, m->table->gguf_names, m->config, err);
+}
+
+static graft_status open_any(graft_model *m, const graft_registry *r, graft_error *err)
+{
+    if (!graft_path_exists(m->path)) return graft_fail(err, GRAFT_BAD_INPUT, m->path, "no such model: expected a folder with config.json and model.safetensors, or a .gguf file");
+    if (graft_path_is_dir(m->path)) return open_folder(m, r, err);
+    const graft_status status = graft_weights_open(m->path, &m->weights, err);
+    if (status) return status;
+    if (!graft_weights_is_gguf(m->weights)) return graft_fail(err, GRAFT_BAD_INPUT, m->path, "a model is a folder with config.json beside its weights, or a .gguf file; give the folder");
+    return open_gguf(m, r, err);
+}
+
+graft_status graft_model_open(const graft_registry *r, const char *path, graft_model **out, graft_error *err)
+{
+    *out = NULL;
+    graft_arena *a = graft_arena_new();
+    graft_model *m = a ? graft_arena_alloc(a, sizeof *m) : NULL;
+    if (m) m->path = graft_arena_copy(a, path, strlen(path));
+    if (!m || !m->path) {
+        graft_arena_free(a);
+        return graft_fail(err, GRAFT_NO_MEMORY, path, "no memory to open the model");
+    }
+    m->arena = a;
+    graft_status status = open_any(m, r, err);
+    if (!status) {
+        m->vocab = graft_dim(m->config, "vocab_size", 0);
+        m->hidden = m->config->api->value(m->config, "hidden_size") ? graft_dim(m->config, "hidden_size", 0) : 0;
+        status = graft_config_check(m->config, err);
+    }
+    if (status) graft_model_close(m);
+    else *out = m;
+    return status;
+}
+
+void graft_model_close(graft_model *m)
+{
+    if (!m) return;
+    graft_weights_close(m->weights);
+    graft_arena_free(m->arena);
+}
+
+graft_status graft_model_tokenizer(const graft_model *m, graft_tokenizer **out, graft_error *err)
+{
+    return graft_weights_is_gguf(m->weights) ? graft_tokenizer_from_gguf(graft_weights_metadata(m->weights), out, err) : graft_tokenizer_open(m->path, out, err);
+}
+
+/* ---- graphs ----------------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct inputs {
+    graft_model_inputs model;
+    graft_value label_rows;
+} inputs;
+
+static graft_status make_inputs(const graft_model *m, graft_graph *g, inputs *in, graft_error *err)
+{
+    const int64_t tokens[] = {GRAFT_DIM_TOKENS}, sequences[] = {GRAFT_DIM_SEQUENCES, 4}, labelled[] = {GRAFT_DIM_LABELLED};
+    float *inv_freq;
+    int64_t n;
+    in->model = (graft_model_inputs){.size = sizeof in->model};
+    in->model.tokens = graft_graph_input(g, "tokens", GRAFT_I32, 1, tokens);
+    in->model.positions = graft_graph_input(g, "positions", GRAFT_I32, 1, tokens);
+    in->model.sequences = graft_graph_input(g, "sequences", GRAFT_I32, 2, sequences);
+    in->label_rows = graft_graph_input(g, "label_rows", GRAFT_I32, 1, labelled);
+    const graft_status status = graft_rope_frequencies(g->arena, m->config, &inv_freq, &n, &in->model.rope_scale, err);
+    if (status) return status;
+    in->model.inv_freq = n ? g->builder->api->constant(g->builder, "inv_freq", 1, &n, inv_freq) : graft_null_value();
+    return GRAFT_OK;
+}
+
+/* Rows of hidden that get a loss or logits, times the head. */
+static void make_logits(graft_graph *g, const inputs *in, const graft_model_outputs *out)
+{
+    graft_builder *b = g->builder;
+    graft_value z = graft_gemm(b, graft_gather(b, out->hidden, in->label_rows), out->head, graft_null_value(), 0, 1, out->scale);
+    if (out->softcap > 0) z = graft_scale(b, graft_tanh(b, graft_scale(b, z, 1 / out->softcap)), out->softcap);
+    graft_graph_output(g, "logits", z);
+}
+
+static graft_value make_loss(graft_graph *g, const inputs *in, const graft_model_outputs *out)
+{
+    const int64_t labelled[] = {GRAFT_DIM_LABELLED};
+    graft_builder *b = g->builder;
+    const graft_value labels = graft_graph_input(g, "labels", GRAFT_I32, 1, labelled), weight = graft_graph_input(g, "label_weight", GRAFT_F32, 1, labelled);
+    const graft_value loss = graft_linear_cross_entropy(b, graft_gather(b, out->hidden, in->label_rows), out->head, labels, weight, out->softcap, out->scale);
+    graft_graph_output(g, "loss", loss);
+    return loss;
+}
+
+static int trains_something(const graft_graph *g)
+{
+    for (int32_t i = 1; i < g->n_values; i++)
+        if (g->values[i].place == GRAFT_PLACE_WEIGHT && g->values[i].node < 0 && g->values[i].trainable) return 1;
+    return 0;
+}
+
+static graft_status add_objective(graft_graph *g, const inputs *in, const graft_model_outputs *out, graft_purpose purpose, graft_error *err)
+{
+    if (purpose == GRAFT_FOR_FORWARD || purpose == GRAFT_FOR_GENERATE) {
+        make_logits(g, in, out);
+        return purpose == GRAFT_FOR_GENERATE ? graft_graph_cache_attention(g, err) : GRAFT_OK;
+    }
+    const graft_value loss = make_loss(g, in, out);
+    if (purpose == GRAFT_FOR_LOSS) {
+        graft_graph_output(g, "nll", g->builder->api->output(g->builder, loss, 1));
+        return GRAFT_OK;
+    }
+    const graft_status status = graft_graph_check(g, err);
+    if (status) return status;
+    if (!trains_something(g)) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "the tuning method trains no weight of this model; choose other modules or another method");
+    return graft_graph_autodiff(g, loss, err);
+}
+
+static graft_status build(const graft_model *m, graft_graph *g, graft_purpose purpose, graft_error *err)
+{
+    inputs in;
+    graft_model_outputs out = {.size = sizeof out, .scale = 1.0};
+    graft_status status = make_inputs(m, g, &in, err);
+    if (!status) status = m->table->build(m->plugin->self, m->config, g->builder, &in.model, &out, err);
+    if (!status) status = graft_config_check(m->config, err); /* before the graph's: a wrong number of heads is why a shape is wrong */
+    if (!status) status = graft_graph_check(g, err);
+    if (!status && (!out.hidden.id || !out.head.id)) status = graft_fail(err, GRAFT_INTERNAL, m->plugin->entry->name, "the model plugin gave no hidden states or no head");
+    if (!status) status = graft_graph_check_selectors(g, err);
+    if (!status) status = add_objective(g, &in, &out, purpose, err);
+    if (status) return status;
+    graft_graph_prune(g);
+    return graft_graph_check(g, err);
+}
+
+graft_status graft_model_graph(const graft_model *m, const graft_active_method *methods, int n_methods, graft_purpose purpose, graft_graph **out, graft_error *err)
+{
+    *out = NULL;
+    graft_graph *g = graft_graph_new();
+    if (!g) return graft_fail(err, GRAFT_NO_MEMORY, m->path, "no memory for the model's graph");
+    graft_graph_methods(g, methods, n_methods);
+    const graft_status status = build(m, g, purpose, err);
+    if (status) graft_graph_free(g);
+    else *out = g;
+    return status;
+}
