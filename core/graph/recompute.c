@@ -72,7 +72,7 @@ static int wanted_again(const redo *r, graft_value v)
 {
     const int32_t m = r->maker[v.id];
     if (m < 0 || m >= r->start || !r->again[m]) return 0;
-    int any = 0;
+    int any = r->level == 2;
     for (int32_t k = 0; k < r->old[m].n_out; k++) any |= r->read_back[r->old[m].out[k].id] && wide(&r->g->values[r->old[m].out[k].id].shape);
     return any || r->done[m];
 }
