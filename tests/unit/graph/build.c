@@ -226,7 +226,10 @@ static void constant_of_tokens(graft_graph *g)
     g->builder->api->constant(g->builder, "table", 1, &d, NULL);
 }
 
-static const struct { void (*make)(graft_graph *g); const char *where, *sentence; } refusals[] = {
+static const struct {
+    void (*make)(graft_graph *g);
+    const char *where, *sentence;
+} refusals[] = {
     {two_shapes, "model", "parameter \"model.w\" is [4, 5] here and was [4, 3] before"},
     {unknown_op, "", "this graft has no op \"flash/9\"; the plugin may need a newer one"},
     {near_attribute, "", "rms_norm/1 has no attribute \"epz\"; did you mean \"eps\"?"},
