@@ -1,0 +1,4 @@
+# Tests that are not one Check program each: scripts over the source tree and over an installed SDK.
+add_test(NAME laws/source COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/laws/laws.sh ${CMAKE_SOURCE_DIR})
+add_test(NAME laws/selftest COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/laws/selftest.sh ${CMAKE_SOURCE_DIR})
+set_tests_properties(laws/source laws/selftest PROPERTIES TIMEOUT 120)
