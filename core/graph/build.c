@@ -167,7 +167,7 @@ static int shape_fits(graft_graph *g, const char *name, const graft_shape *s, in
 graft_value graft_build_leaf(graft_graph *g, const graft_value_info *info, const char *name)
 {
     if (g->error.code || !shape_fits(g, name, &info->shape, info->place != GRAFT_PLACE_WEIGHT)) return graft_null_value();
-    if (graft_map_find(&g->state->leaves, name)) {
+    if (graft_names_find(&g->state->leaves, name)) {
         graft_graph_error(g, "\"%s\" is made twice; names of leaves are unique", name);
         return graft_null_value();
     }
@@ -175,7 +175,7 @@ graft_value graft_build_leaf(graft_graph *g, const graft_value_info *info, const
     leaf.name = graft_arena_copy(g->arena, name, strlen(name));
     leaf.node = -1;
     const graft_value v = leaf.name ? add_value(g, &leaf) : graft_null_value();
-    if (!v.id || graft_map_put(&g->state->leaves, g->arena, leaf.name, (int32_t)v.id)) {
+    if (!v.id || graft_names_put(&g->state->leaves, g->arena, leaf.name, (int32_t)v.id)) {
         graft_build_fail(g, GRAFT_NO_MEMORY, "no memory for \"%s\"", name);
         return graft_null_value();
     }
@@ -244,7 +244,7 @@ graft_value graft_build_param(graft_builder *b, const char *name, const graft_pa
     graft_value_info info = {.shape = {.dtype = GRAFT_F32, .rank = p->rank}, .place = GRAFT_PLACE_WEIGHT, .layer = absolute ? -1 : graft_build_layer(g), .start = p->start, .start_arg = p->arg, .from_method = in_hook && p->start != GRAFT_START_CHECKPOINT ? g->state->method : -1, .role = p->role};
     if (p->start < GRAFT_START_CHECKPOINT || p->start > GRAFT_START_KAIMING_UNIFORM) graft_graph_error(g, "parameter \"%s\" has the unknown start %d", full, (int)p->start);
     if (p->rank > 0 && p->rank <= GRAFT_MAX_RANK) memcpy(info.shape.dims, p->dims, (size_t)p->rank * sizeof *p->dims);
-    const int32_t *known = graft_map_find(&g->state->leaves, full);
+    const int32_t *known = graft_names_find(&g->state->leaves, full);
     if (known) return known_param(g, *known, &info.shape);
     info.trainable = info.from_method >= 0 || graft_site_trains(g, p, full);
     return graft_build_leaf(g, &info, full);
@@ -252,7 +252,7 @@ graft_value graft_build_param(graft_builder *b, const char *name, const graft_pa
 
 graft_value graft_graph_find(const graft_graph *g, const char *name)
 {
-    const int32_t *id = graft_map_find(&g->state->leaves, name);
+    const int32_t *id = graft_names_find(&g->state->leaves, name);
     return id ? graft_value_of(*id) : graft_null_value();
 }
 
@@ -313,10 +313,10 @@ static void refuse_attr(graft_graph *g, const graft_op_record *op, const char *k
 static int64_t stream_of(graft_graph *g)
 {
     const char *path = graft_build_path(g);
-    const int32_t *seen = graft_map_find(&g->state->streams, path);
+    const int32_t *seen = graft_names_find(&g->state->streams, path);
     const int32_t count = seen ? *seen : 0;
     char text[GRAFT_MAX_PATH + 32];
-    if (graft_map_put(&g->state->streams, g->arena, path, count + 1)) graft_build_fail(g, GRAFT_NO_MEMORY, "no memory for the stream of \"%s\"", path);
+    if (graft_names_put(&g->state->streams, g->arena, path, count + 1)) graft_build_fail(g, GRAFT_NO_MEMORY, "no memory for the stream of \"%s\"", path);
     snprintf(text, sizeof text, "%s#%d", path, count);
     return (int64_t)(graft_op_id(text) >> 1) | 1;
 }

@@ -10,11 +10,11 @@ enum {
     GRAFT_MAX_PATH  = 1024
 };
 
-/* ---- text -> int32, for names of leaves and counts of paths (map.c). Keys are borrowed. ---------------------------------------------------- */
-typedef struct graft_map_slot { const char *key; int32_t value; } graft_map_slot;
-typedef struct graft_map { graft_map_slot *slots; size_t n, room; } graft_map;
-int32_t *graft_map_find(const graft_map *m, const char *key);              /* NULL when absent */
-int      graft_map_put(graft_map *m, graft_arena *a, const char *key, int32_t value); /* 0, or -1 without memory */
+/* ---- text -> int32, for names of leaves and counts of paths (names.c). Keys are borrowed. ---------------------------------------------------- */
+typedef struct graft_names_slot { const char *key; int32_t value; } graft_names_slot;
+typedef struct graft_names { graft_names_slot *slots; size_t n, room; } graft_names;
+int32_t *graft_names_find(const graft_names *m, const char *key);              /* NULL when absent */
+int      graft_names_put(graft_names *m, graft_arena *a, const char *key, int32_t value); /* 0, or -1 without memory */
 
 /* ---- selectors (select.c) ---------------------------------------------------------------------------------------------------------------------- */
 typedef struct graft_selector graft_selector;
@@ -28,8 +28,8 @@ typedef struct graft_changed_sites { const char **paths; size_t room; int32_t n;
 typedef struct graft_build_state graft_build_state;
 struct graft_build_state {
     graft_builder_owner owner;
-    graft_map leaves;           /* name -> value id                                             */
-    graft_map streams;          /* path -> number of random calls so far                         */
+    graft_names leaves;           /* name -> value id                                             */
+    graft_names streams;          /* path -> number of random calls so far                         */
     size_t    room_values, room_nodes, room_outputs, room_sites;
 
     char      path[GRAFT_MAX_PATH];
