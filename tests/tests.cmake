@@ -2,3 +2,9 @@
 add_test(NAME laws/source COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/laws/laws.sh ${CMAKE_SOURCE_DIR})
 add_test(NAME laws/selftest COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/laws/selftest.sh ${CMAKE_SOURCE_DIR})
 set_tests_properties(laws/source laws/selftest PROPERTIES TIMEOUT 120)
+
+# A folder's own: NAME/tests.cmake, for what is more than one program a file (plugins: the zoo of wrong plugins).
+file(GLOB own CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*/tests.cmake)
+foreach(file ${own})
+    include(${file})
+endforeach()
