@@ -4,6 +4,12 @@
 
 #include "tests/support/support.h"
 
+/* Programs without Check define this as they like. */
+#ifndef DEVICE_CHECK
+#define DEVICE_CHECK(truth, text) ck_assert_msg(truth, "%s", text)
+#endif
+#define DEVICE_OK(call) DEVICE_CHECK((call) == GRAFT_OK, err.message)
+
 #include "graft/backend.h"
 #include "graft/ops.h"
 #include "graft/random.h"
@@ -77,9 +83,9 @@ static graft_static_entry door_of(const char *name)
         if (!strcmp((*e)()->name, name)) return *e;
     snprintf(path, sizeof path, "%s/lib/graft/%s.so", GRAFT_BINARY_DIR, name);
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    ck_assert_msg(library != NULL, "%s", dlerror());
+    DEVICE_CHECK(library != NULL, dlerror());
     void *symbol = dlsym(library, "graft_plugin_entry");
-    ck_assert_ptr_nonnull(symbol);
+    DEVICE_CHECK(symbol != NULL, path);
     graft_static_entry entry;
     memcpy(&entry, &symbol, sizeof entry);
     return entry;
@@ -90,12 +96,12 @@ static graft_status device_open(device *d, const char *name, const char *isa, in
 {
     graft_error err = {.size = (uint32_t)sizeof err};
     const graft_plugin *door = door_of(name)();
-    ck_assert_ok(door->init(&test_host, &d->self, &err));
+    DEVICE_OK(door->init(&test_host, &d->self, &err));
     d->table = door->table(d->self, "graft.backend/1");
-    ck_assert_ptr_nonnull(d->table);
+    DEVICE_CHECK(d->table != NULL, name);
     const options o = {{&option_api}, isa, threads, getenv("CPU_PROFILE") != NULL};
     const graft_status status = d->table->open(d->self, 0, &o.c, &d->dev, &err);
-    ck_assert_msg(status == GRAFT_OK || status == GRAFT_UNSUPPORTED, "%s", err.message);
+    DEVICE_CHECK(status == GRAFT_OK || status == GRAFT_UNSUPPORTED, err.message);
     return status;
 }
 
@@ -148,15 +154,15 @@ static graft_status run_op(const device *d, image *m, const char *op, int n_in, 
     graft_program p = {.size = (uint32_t)sizeof p, .n_tensors = m->n, .n_instrs = 1, .tensors = m->tensors, .instrs = &instr, .compute = 1, .seed = m->seed};
     p.place_bytes[GRAFT_PLACE_INPUT] = m->bytes;
     void *plan, *buffer;
-    ck_assert_ok(d->table->alloc(d->dev, m->bytes, &buffer, &err));
-    ck_assert_ok(d->table->upload(d->dev, buffer, 0, m->data, m->bytes, &err));
-    ck_assert_ok(d->table->compile(d->dev, &p, &plan, &err));
+    DEVICE_OK(d->table->alloc(d->dev, m->bytes, &buffer, &err));
+    DEVICE_OK(d->table->upload(d->dev, buffer, 0, m->data, m->bytes, &err));
+    DEVICE_OK(d->table->compile(d->dev, &p, &plan, &err));
     void *places[GRAFT_PLACES] = {NULL};
     places[GRAFT_PLACE_INPUT] = buffer;
     const graft_run r = {.size = (uint32_t)sizeof r, .places = places, .step = m->step, .training = m->training};
     const graft_status status = d->table->run(plan, &r, &err);
-    ck_assert_ok(d->table->sync(d->dev, &err));
-    ck_assert_ok(d->table->download(d->dev, buffer, 0, m->data, m->bytes, &err));
+    DEVICE_OK(d->table->sync(d->dev, &err));
+    DEVICE_OK(d->table->download(d->dev, buffer, 0, m->data, m->bytes, &err));
     d->table->discard(plan);
     d->table->release(d->dev, buffer);
     return status;

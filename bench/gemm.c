@@ -1,0 +1,110 @@
+/* bench/gemm.c - GF/s of the cpu backend's matmul on the shapes of training and decoding, against the fused multiply-add peak of this machine.
+ *
+ *   gemm [threads] [isa]
+ *
+ * Each row is the best of many interleaved runs (a shared machine takes a core away now and then); the peak is measured before and after.
+ * Bytes: what a product must at least read and write once, for the rows that the memory bounds. */
+#include <stdio.h>
+#include <stdlib.h>
+#define DEVICE_CHECK(truth, text) ((truth) ? (void)0 : (void)(fprintf(stderr, "%s\n", text), exit(1)))
+#include "tests/backends/device.h"
+
+#include <time.h>
+
+const graft_static_entry graft_test_static_plugins[] = {NULL};
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+typedef struct row { const char *what; int64_t m, n, k; int ta, tb, c; } row;
+
+static const row rows[] = {
+    {"2048^3", 2048, 2048, 2048, 0, 0, 0},
+    {"SmolLM2 q fwd", 2048, 576, 576, 0, 1, 0},
+    {"SmolLM2 kv fwd", 2048, 192, 576, 0, 1, 0},
+    {"SmolLM2 up fwd", 2048, 1536, 576, 0, 1, 0},
+    {"SmolLM2 down fwd", 2048, 576, 1536, 0, 1, 0},
+    {"SmolLM2 up dx", 2048, 576, 1536, 0, 0, 1},
+    {"SmolLM2 down dx", 2048, 1536, 576, 0, 0, 0},
+    {"SmolLM2 up dW", 1536, 576, 2048, 1, 0, 1},
+    {"512 tokens up fwd", 512, 1536, 576, 0, 1, 0},
+    {"512 tokens down fwd", 512, 576, 1536, 0, 1, 0},
+    {"Qwen q fwd", 1024, 896, 896, 0, 1, 0},
+    {"Qwen up fwd", 1024, 4864, 896, 0, 1, 0},
+    {"Qwen down fwd", 1024, 896, 4864, 0, 1, 0},
+    {"Qwen up dx", 1024, 896, 4864, 0, 0, 1},
+    {"head fwd 256 rows", 256, 49152, 576, 0, 1, 0},
+    {"head dx 256 rows", 256, 576, 49152, 0, 0, 0},
+    {"head dW 256 rows", 49152, 576, 256, 1, 0, 1},
+    {"LoRA xA", 2048, 8, 576, 0, 1, 0},
+    {"LoRA xA wide", 2048, 8, 1536, 0, 1, 0},
+    {"LoRA y += (xA)B", 2048, 576, 8, 0, 1, 1},
+    {"LoRA y += (xA)B wide", 2048, 1536, 8, 0, 1, 1},
+    {"LoRA dB", 1536, 8, 2048, 1, 0, 1},
+    {"LoRA dA", 8, 576, 2048, 1, 0, 1},
+    {"LoRA d(xA)", 2048, 8, 1536, 0, 0, 0},
+    {"LoRA dx += d(xA) A", 2048, 576, 8, 0, 0, 1},
+    {"decode up", 1, 1536, 576, 0, 1, 0},
+    {"decode head", 1, 49152, 576, 0, 1, 0},
+    {"decode 8 up", 8, 1536, 576, 0, 1, 0},
+    {"prefill 32 up", 32, 1536, 576, 0, 1, 0},
+};
+enum { ROWS = sizeof rows / sizeof *rows };
+
+typedef struct run { void *plan, *buffer; image g; double best; } run;
+
+static int prepare(const device *d, const row *r, run *x)
+{
+    graft_error err = {.size = (uint32_t)sizeof err};
+    const int32_t a = r->ta ? matrix(&x->g, r->k, r->m) : matrix(&x->g, r->m, r->k), w = r->tb ? matrix(&x->g, r->n, r->k) : matrix(&x->g, r->k, r->n);
+    const int32_t y = matrix(&x->g, r->m, r->n), in[] = {a, w, y}, out[] = {y};
+    for (int64_t i = 0; i < count(&x->g, a); i++) floats(&x->g, a)[i] = 0.01f * (float)(i % 17 - 8);
+    for (int64_t i = 0; i < count(&x->g, w); i++) floats(&x->g, w)[i] = 0.01f * (float)(i % 13 - 6);
+    const graft_attr at[] = {GRAFT_INTA("trans_a", r->ta), GRAFT_INTA("trans_b", r->tb)};
+    const graft_instr instr = {graft_op_id("matmul/1"), "matmul/1", r->c ? 3 : 2, 1, 2, in, out, at};
+    graft_program p = {.size = (uint32_t)sizeof p, .n_tensors = x->g.n, .n_instrs = 1, .tensors = x->g.tensors, .instrs = &instr, .compute = 1};
+    p.place_bytes[GRAFT_PLACE_INPUT] = x->g.bytes;
+    x->best = 1e30;
+    return d->table->alloc(d->dev, x->g.bytes, &x->buffer, &err) || d->table->upload(d->dev, x->buffer, 0, x->g.data, x->g.bytes, &err) ||
+           d->table->compile(d->dev, &p, &x->plan, &err);
+}
+
+static void time_once(const device *d, run *x, int64_t flops)
+{
+    graft_error err = {.size = (uint32_t)sizeof err};
+    void *places[GRAFT_PLACES] = {NULL};
+    places[GRAFT_PLACE_INPUT] = x->buffer;
+    const graft_run r = {.size = (uint32_t)sizeof r, .places = places};
+    const int times = flops > 40000000 ? 1 : (int)(40000000 / (flops + 1)) + 1;
+    const double begin = now();
+    for (int i = 0; i < times; i++) d->table->run(x->plan, &r, &err);
+    const double seconds = (now() - begin) / times;
+    if (seconds < x->best) x->best = seconds;
+}
+
+int main(int argc, char **argv)
+{
+    const int threads = argc > 1 ? atoi(argv[1]) : 2, repeats = argc > 3 ? atoi(argv[3]) : 15;
+    device d;
+    if (device_open(&d, "cpu", argc > 2 && *argv[2] ? argv[2] : NULL, threads) != GRAFT_OK) return 1;
+    static run runs[ROWS];
+    for (int i = 0; i < ROWS; i++) {
+        if (prepare(&d, &rows[i], &runs[i])) return 1;
+        free(runs[i].g.data);
+    }
+    for (int repeat = 0; repeat < repeats; repeat++)
+        for (int i = 0; i < ROWS; i++) time_once(&d, &runs[i], 2 * rows[i].m * rows[i].n * rows[i].k);
+    printf("%-22s %6s %6s %6s %5s %9s %9s %7s\n", "product", "m", "n", "k", "trans", "ms", "GF/s", "GB/s");
+    for (int i = 0; i < ROWS; i++) {
+        const row *r = &rows[i];
+        const double flops = 2.0 * (double)r->m * (double)r->n * (double)r->k;
+        const double bytes = 4.0 * ((double)(r->m * r->k) + (double)(r->k * r->n) + (double)(r->m * r->n) * (r->c ? 2 : 1));
+        printf("%-22s %6lld %6lld %6lld  %c%c%c  %9.3f %9.1f %7.1f\n", r->what, (long long)r->m, (long long)r->n, (long long)r->k, r->ta ? 'T' : 'N', r->tb ? 'T' : 'N', r->c ? '+' : ' ',
+               runs[i].best * 1e3, flops / runs[i].best * 1e-9, bytes / runs[i].best * 1e-9);
+    }
+    return 0;
+}
