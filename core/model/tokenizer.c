@@ -236,6 +236,7 @@ graft_status graft_tokenizer_add_special(graft_tokenizer *t, const char *token, 
     for (size_t i = 0; there >= 0 && i < t->added.n; i++)
         if (t->added.item[i].id == there && t->added.item[i].special) return *id = there, GRAFT_OK; /* keeps its own stripping rules */
     const graft_added a = {.content = {token, strlen(token)}, .id = -1, .special = 1};
+    t->changed = 1;
     if (graft_added_put(t, a, err)) return err->code;
     *id = graft_tokenizer_id(t, token);
     caches_clear(t);

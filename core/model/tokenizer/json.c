@@ -290,6 +290,26 @@ static graft_status added_of(reader *r, const graft_json *v, int64_t id)
     return graft_added_put(r->t, a, r->err);
 }
 
+static graft_status pipeline_of(reader *r, const graft_json *root)
+{
+    r->t->has_decoder = get(root, "decoder") != NULL;
+    if (steps(r, get(root, "normalizer"), "normalizers", "normalizer", add_norm, 0) || steps(r, get(root, "pre_tokenizer"), "pretokenizers", "pre_tokenizer", add_pretok, 0) ||
+        steps(r, get(root, "decoder"), "decoders", "decoder", add_decode, 0))
+        return r->err->code;
+    return GRAFT_OK;
+}
+
+graft_status graft_tokenizer_pipeline_load(graft_tokenizer *t, const char *json, graft_error *err)
+{
+    reader r = {.t = t, .path = "tokenizer", .err = err};
+    const graft_json *root = NULL;
+    graft_arena *a = graft_arena_new();
+    graft_status status = a ? graft_json_parse(a, r.path, json, strlen(json), 0, &root, err) : no_memory(&r);
+    if (!status) status = pipeline_of(&r, root);
+    graft_arena_free(a);
+    return status;
+}
+
 graft_status graft_tokenizer_json_load(graft_tokenizer *t, const char *path, graft_error *err)
 {
     reader r = {.t = t, .path = path, .err = err};
@@ -301,16 +321,12 @@ graft_status graft_tokenizer_json_load(graft_tokenizer *t, const char *path, gra
         status = REFUSE(&r, root, "expected a JSON object at the top of a tokenizer.json");
         goto out;
     }
-    t->has_decoder = get(root, "decoder") != NULL;
-    if ((status = steps(&r, get(root, "normalizer"), "normalizers", "normalizer", add_norm, 0)) || (status = steps(&r, get(root, "pre_tokenizer"), "pretokenizers", "pre_tokenizer", add_pretok, 0)) ||
-        (status = steps(&r, get(root, "decoder"), "decoders", "decoder", add_decode, 0)) || (status = model_of(&r, root)))
-        goto out;
+    if ((status = pipeline_of(&r, root)) || (status = model_of(&r, root))) goto out;
     const graft_json *added = get(root, "added_tokens");
     for (const graft_json *v = added && added->type == GRAFT_JSON_ARRAY ? added->child : NULL; v && !status; v = v->next) {
         const graft_json *id = get(v, "id");
         status = added_of(&r, v, id && id->integral ? id->integer : -1);
     }
-    t->added_in_file = t->added.n;
 out:
     graft_arena_free(a);
     return status;
