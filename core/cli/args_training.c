@@ -109,7 +109,7 @@ static const graft_arg training_args[] = {
     {"debug", GRAFT_ARG_ANY, NULL, NULL, GRAFT_ARG_SAME, "debug helpers", "finite values are always checked"},
     {"skip_memory_metrics", GRAFT_ARG_FLAG, "true", NULL, GRAFT_ARG_SAME, "no memory report", "memory is planned beforehand"},
     {"do_train", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_ACTS, "train", NULL},
-    {"do_eval", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_LATER, "evaluate", "evaluation follows eval_strategy"},
+    {"do_eval", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_ACTS, "evaluate", NULL},
     {"do_predict", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_REFUSED, "generate predictions", "use `graft chat` or `graft score`"},
     {"resume_from_checkpoint", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "checkpoint to continue from", NULL},
     {"warmup_ratio", GRAFT_ARG_REAL, NULL, NULL, GRAFT_ARG_ACTS, "deprecated: warm-up as a ratio", NULL},

@@ -1,0 +1,251 @@
+/* core/cli/cmd_chat.c - graft chat: a conversation in the terminal, or one question with --prompt. Answers appear as they are made, whole characters at a time. */
+#include "core/base/error.h"
+#include "core/cli/session.h"
+#include "core/model/generate.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { MAX_MESSAGES = 4096,
+       MAX_LINE = 1 << 20 };
+
+typedef struct chat {
+    graft_session s;
+    graft_graph *g;
+    graft_store *store;
+    graft_generator *generator;
+    graft_sampling how;
+    int64_t context, max_new;
+    const int32_t *stops;
+    size_t n_stops;
+    graft_message messages[MAX_MESSAGES];
+    size_t n_messages;
+    /* The answer in the making. */
+    graft_str answer; /* its bytes */
+    size_t shown;     /* of them on the screen: whole characters */
+    int64_t n_tokens;
+    int stream;
+} chat;
+
+/* ---- one answer ---------------------------------------------------------------------------------------------------------------- */
+
+/* Writes what is complete: a character cut at the end waits for its other bytes, unless this is the last chance. */
+static void show(chat *x, int last)
+{
+    static const char replacement[] = "\xef\xbf\xbd";
+    while (x->shown < x->answer.bytes) {
+        const char *at = x->answer.data + x->shown;
+        const size_t left = x->answer.bytes - x->shown;
+        const int n = graft_utf8_length(at, left);
+        if (!n && left < 4 && !last) break; /* may still become a character */
+        if (x->stream) fwrite(n ? at : replacement, 1, n ? (size_t)n : 3, x->s.c->out);
+        x->shown += n ? (size_t)n : 1;
+    }
+    if (x->stream) fflush(x->s.c->out);
+}
+
+static int on_token(void *ctx, int32_t id)
+{
+    chat *x = ctx;
+    size_t bytes = 0;
+    x->n_tokens++;
+    if (graft_tokenizer_is_special(x->s.tokenizer, id) && graft_args_flag(x->s.c->args, "skip_special_tokens")) return 0;
+    const char *text = graft_tokenizer_bytes(x->s.tokenizer, id, &bytes);
+    if (text) graft_str_add(&x->answer, text, bytes);
+    show(x, 0);
+    return x->answer.failed;
+}
+
+/* The conversation as token ids, without its oldest turns when it no longer fits. */
+static graft_status render(chat *x, graft_arena *a, int32_t **ids, int64_t *n, graft_error *err)
+{
+    const char *system = graft_args_text(x->s.c->args, "default_system");
+    size_t first = 0;
+    for (;;) {
+        graft_turn *turns = NULL;
+        size_t n_turns = 0, total = 0;
+        const graft_status s = graft_template_render(x->s.chat, x->s.tokenizer, a, x->messages + first, x->n_messages - first, system, system ? strlen(system) : 0, NULL, &turns, &n_turns, err);
+        if (s) return s;
+        for (size_t i = 0; i < n_turns; i++) total += turns[i].n_prompt + (i + 1 < n_turns ? turns[i].n_answer : 0);
+        if ((int64_t)total >= x->context && first + 2 < x->n_messages) {
+            first += 2;
+            continue;
+        }
+        if ((int64_t)total >= x->context) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "the question has %zu tokens, the context holds %lld; ask more shortly or raise cutoff_len", total, (long long)x->context);
+        if (first) fprintf(x->s.c->err, "(the oldest %zu messages no longer fit the context and were left out)\n", first);
+        *ids = graft_arena_alloc(a, (total + 1) * sizeof **ids);
+        if (!*ids) return graft_fail(err, GRAFT_NO_MEMORY, NULL, "out of memory");
+        *n = 0;
+        for (size_t i = 0; i < n_turns; i++) {
+            if (turns[i].n_prompt) memcpy(*ids + *n, turns[i].prompt, turns[i].n_prompt * sizeof **ids);
+            *n += (int64_t)turns[i].n_prompt;
+            if (i + 1 == n_turns || !turns[i].n_answer) continue;
+            memcpy(*ids + *n, turns[i].answer, turns[i].n_answer * sizeof **ids);
+            *n += (int64_t)turns[i].n_answer;
+        }
+        return GRAFT_OK;
+    }
+}
+
+static graft_status put_message(chat *x, graft_message_role role, const char *text, size_t bytes, graft_error *err)
+{
+    if (x->n_messages == MAX_MESSAGES) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "a conversation has at most %d messages; say clear to begin anew", MAX_MESSAGES);
+    char *copy = graft_arena_copy(x->s.c->arena, text, bytes);
+    if (!copy) return graft_fail(err, GRAFT_NO_MEMORY, NULL, "out of memory");
+    x->messages[x->n_messages++] = (graft_message){role, copy, bytes};
+    return GRAFT_OK;
+}
+
+static graft_status answer(chat *x, const char *question, size_t bytes, int64_t *n_prompt, graft_error *err)
+{
+    graft_arena *a = graft_arena_new();
+    int32_t *ids = NULL;
+    graft_str_clear(&x->answer);
+    x->shown = 0;
+    x->n_tokens = 0;
+    graft_status s = a ? put_message(x, GRAFT_MESSAGE_USER, question, bytes, err) : graft_fail(err, GRAFT_NO_MEMORY, NULL, "out of memory");
+    if (!s) s = render(x, a, &ids, n_prompt, err);
+    if (!s) {
+        graft_generator_reset(x->generator);
+        s = graft_generator_run(x->generator, ids, *n_prompt, &x->how, x->max_new, x->stops, x->n_stops, on_token, x, err);
+    }
+    if (!s) show(x, 1);
+    if (!s) s = put_message(x, GRAFT_MESSAGE_ASSISTANT, x->answer.data, x->answer.bytes, err);
+    else if (x->n_messages % 2) x->n_messages--; /* the question that failed is forgotten */
+    graft_arena_free(a);
+    return s;
+}
+
+/* ---- the commands' two forms ---------------------------------------------------------------------------------------------------- */
+
+static graft_status once(chat *x, const char *prompt, graft_error *err)
+{
+    graft_cli *c = x->s.c;
+    struct timespec from, to;
+    int64_t n_prompt = 0;
+    x->stream = !c->json;
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    const graft_status s = answer(x, prompt, strlen(prompt), &n_prompt, err);
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    if (s) return s;
+    if (!c->json) {
+        fputc('\n', c->out);
+        return GRAFT_OK;
+    }
+    const double seconds = (double)(to.tv_sec - from.tv_sec) + 1e-9 * (double)(to.tv_nsec - from.tv_nsec);
+    graft_json *o = graft_json_new(c->arena, GRAFT_JSON_OBJECT);
+    graft_json_put(c->arena, o, "prompt", graft_json_text(c->arena, prompt, strlen(prompt)));
+    graft_json_put(c->arena, o, "answer", graft_json_text(c->arena, x->answer.data, x->answer.bytes));
+    graft_json_put(c->arena, o, "prompt_tokens", graft_json_int(c->arena, n_prompt));
+    graft_json_put(c->arena, o, "tokens", graft_json_int(c->arena, x->n_tokens));
+    graft_json_put(c->arena, o, "seconds", graft_json_real(c->arena, seconds));
+    graft_cli_print_json(c, o, 2);
+    return GRAFT_OK;
+}
+
+static graft_status converse(chat *x, graft_error *err)
+{
+    graft_cli *c = x->s.c;
+    char *line = NULL;
+    size_t room = 0;
+    graft_status s = GRAFT_OK;
+    fputs("Say something; `clear` forgets the conversation, `exit` or Ctrl-D ends it.\n", c->err);
+    x->stream = 1;
+    for (;;) {
+        fputs("\nUser: ", c->out);
+        fflush(c->out);
+        ssize_t n = getline(&line, &room, stdin);
+        while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r')) line[--n] = 0;
+        if (n < 0 || !strcmp(line, "exit")) break;
+        if (!n) continue;
+        if (!strcmp(line, "clear")) {
+            x->n_messages = 0;
+            fputs("The conversation was forgotten.\n", c->err);
+            continue;
+        }
+        fputs("Assistant: ", c->out);
+        int64_t n_prompt = 0;
+        s = n > MAX_LINE ? graft_fail(err, GRAFT_BAD_INPUT, NULL, "a message has at most %d bytes", MAX_LINE) : answer(x, line, (size_t)n, &n_prompt, err);
+        fputc('\n', c->out);
+        if (s && s != GRAFT_BAD_INPUT) break;
+        if (s) fprintf(c->err, "%s\n", err->message); /* say it and go on */
+        s = GRAFT_OK;
+    }
+    free(line); /* getline's own */
+    fputc('\n', c->out);
+    return s;
+}
+
+static graft_status read_sampling(chat *x, graft_error *err)
+{
+    const graft_args *args = x->s.c->args;
+    x->how = (graft_sampling){.temperature = graft_args_real(args, "temperature"), .top_p = graft_args_real(args, "top_p"), .top_k = graft_args_int(args, "top_k"), .repetition_penalty = graft_args_real(args, "repetition_penalty"), .seed = (uint64_t)graft_args_int(args, "seed")};
+    if (!graft_args_flag(args, "do_sample")) x->how.temperature = 0;
+    x->max_new = graft_args_int(args, "max_new_tokens");
+    if (!(x->how.temperature >= 0 && x->how.temperature <= 100)) return graft_fail(err, GRAFT_BAD_INPUT, "temperature", "expected a number from 0 (greedy) to 100, found %g", x->how.temperature);
+    if (!(x->how.top_p > 0 && x->how.top_p <= 1)) return graft_fail(err, GRAFT_BAD_INPUT, "top_p", "expected a number above 0 up to 1, found %g", x->how.top_p);
+    if (x->how.top_k < 0) return graft_fail(err, GRAFT_BAD_INPUT, "top_k", "expected a number from 0 (all), found %lld", (long long)x->how.top_k);
+    if (!(x->how.repetition_penalty > 0 && x->how.repetition_penalty <= 100)) return graft_fail(err, GRAFT_BAD_INPUT, "repetition_penalty", "expected a number above 0, found %g", x->how.repetition_penalty);
+    if (x->max_new < 1) return graft_fail(err, GRAFT_BAD_INPUT, "max_new_tokens", "expected a number from 1, found %lld", (long long)x->max_new);
+    return GRAFT_OK;
+}
+
+/* The context holds a sample as long as in training and an answer, within what the model was made for. */
+static int64_t context_of(const chat *x)
+{
+    const graft_json *made_for = graft_json_get(graft_config_object(x->s.model->config), "max_position_embeddings");
+    const int64_t wanted = graft_args_int(x->s.c->args, "cutoff_len") + x->max_new;
+    return made_for && made_for->integral && made_for->integer > 1 && made_for->integer < wanted ? made_for->integer : wanted;
+}
+
+static graft_status open_chat(chat *x, graft_error *err)
+{
+    graft_session *s = &x->s;
+    graft_status status = graft_session_model(s, err);
+    if (!status) status = graft_session_method(s, 0, err);
+    if (!status) status = graft_args_finish(s->c->args, NULL, err);
+    if (!status) status = graft_session_template(s, err);
+    if (!status) status = read_sampling(x, err);
+    if (!status) status = graft_session_device(s, err);
+    if (status) return status;
+    x->context = context_of(x);
+    x->stops = graft_template_stops(s->chat, s->tokenizer, s->c->arena, &x->n_stops);
+    const int64_t capacity[GRAFT_SYMBOLS] = {1, 1, 1, x->context};
+    status = graft_session_load(s, GRAFT_FOR_GENERATE, capacity, &x->g, &x->store, err);
+    return status ? status : graft_generator_new(x->g, x->store, s->model->vocab, x->context, &x->generator, err);
+}
+
+static graft_status run(graft_cli *c, graft_error *err)
+{
+    chat *x = graft_calloc(1, sizeof *x);
+    if (!x) return graft_fail(err, GRAFT_NO_MEMORY, NULL, "out of memory");
+    const char *prompt = graft_args_text(c->args, "prompt");
+    x->s.c = c;
+    graft_str_init(&x->answer, 0);
+    graft_status s = c->json && !prompt ? graft_fail(err, GRAFT_BAD_INPUT, "json", "--json needs --prompt: a conversation has no single report") : open_chat(x, err);
+    if (!s) s = prompt ? once(x, prompt, err) : converse(x, err);
+    graft_generator_free(x->generator);
+    graft_store_free(x->store);
+    graft_graph_free(x->g);
+    graft_session_close(&x->s);
+    graft_str_free(&x->answer);
+    graft_free(x);
+    return s;
+}
+
+const graft_command graft_command_chat = {
+    .name = "chat",
+    .summary = "talk to a model, with an adapter if one is given",
+    .usage = "Usage: graft chat [FILE.yaml] [key=value ...] [--key value ...]\n\n"
+             "  graft chat --model_name_or_path models/small --template chatml\n"
+             "  graft chat --model_name_or_path models/small --adapter_name_or_path out --template chatml\n"
+             "  graft chat chat.yaml --prompt 'Who are you?' --temperature 0\n\n"
+             "temperature          0: the most likely token always (0.95)\n"
+             "top_p, top_k         candidates of each draw (0.7, 50)\n"
+             "repetition_penalty   above 1: fewer repetitions (1)\n"
+             "max_new_tokens       longest answer (1024)\n"
+             "default_system       another system prompt than the template's\n"
+             "prompt               one question: the answer alone is printed; with --json and its length and time\n",
+    .run = run,
+};

@@ -1,0 +1,106 @@
+/* core/cli/job.c - see job.h. */
+#include "core/cli/job.h"
+
+#include "core/base/error.h"
+#include "core/base/log.h"
+
+#include <math.h>
+#include <string.h>
+
+/* The one optimiser here is AdamW; transformers has many names for it. */
+static graft_status check_optim(const graft_args *x, graft_error *err)
+{
+    static const char *const same[] = {"adamw_torch", "adamw_torch_fused", "adamw_torch_xla", "adamw_torch_npu_fused", "adamw_apex_fused", "adamw_anyprecision", "adamw_hf", "adamw"};
+    const char *name = graft_args_text(x, "optim");
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++)
+        if (!strcmp(name, same[i])) return GRAFT_OK;
+    const char *near = graft_nearest(name, same, sizeof same / sizeof *same);
+    return graft_fail(err, GRAFT_UNSUPPORTED, "optim", "the optimizer '%s' is not supported: use %s", name, near ? near : "adamw_torch");
+}
+
+static graft_status check_stage(const graft_args *x, graft_error *err)
+{
+    const char *stage = graft_args_text(x, "stage");
+    if (!strcmp(stage, "sft")) return GRAFT_OK;
+    return graft_fail(err, GRAFT_UNSUPPORTED, "stage", "the stage '%s' is not supported: use sft", stage);
+}
+
+/* include_num_input_tokens_seen: a truth value or "all", "non_padding", "no". */
+static int counts_tokens(const graft_args *x)
+{
+    const graft_json *v = graft_args_value(x, "include_num_input_tokens_seen");
+    if (!v) return 0;
+    if (v->type == GRAFT_JSON_TEXT) return strcmp(v->text, "no") && strcmp(v->text, "false") && strcmp(v->text, "False");
+    return v->integer != 0;
+}
+
+static graft_status read_options(graft_job *j, graft_error *err)
+{
+    const graft_args *x = j->s.c->args;
+    j->o = (graft_train_options){
+        .output_dir = graft_args_text(x, "output_dir"),
+        .learning_rate = graft_args_real(x, "learning_rate"),
+        .weight_decay = graft_args_real(x, "weight_decay"),
+        .adam_beta1 = graft_args_real(x, "adam_beta1"),
+        .adam_beta2 = graft_args_real(x, "adam_beta2"),
+        .adam_epsilon = graft_args_real(x, "adam_epsilon"),
+        .max_grad_norm = graft_args_real(x, "max_grad_norm"),
+        .num_train_epochs = graft_args_real(x, "num_train_epochs"),
+        .max_steps = graft_args_int(x, "max_steps"),
+        .per_device_train_batch_size = graft_args_int(x, "per_device_train_batch_size"),
+        .per_device_eval_batch_size = graft_args_int(x, "per_device_eval_batch_size"),
+        .gradient_accumulation_steps = graft_args_int(x, "gradient_accumulation_steps"),
+        .lr_scheduler_type = graft_args_text(x, "lr_scheduler_type"),
+        .lr_scheduler_kwargs = graft_args_value(x, "lr_scheduler_kwargs"),
+        .warmup_ratio = graft_args_real(x, "warmup_ratio"),
+        .warmup_steps = graft_args_real(x, "warmup_steps"),
+        .logging_steps = graft_args_real(x, "logging_steps"),
+        .save_steps = graft_args_real(x, "save_steps"),
+        .eval_steps = graft_args_real(x, "eval_steps"),
+        .save_strategy = graft_args_text(x, "save_strategy"),
+        .eval_strategy = graft_args_text(x, "eval_strategy"),
+        .save_total_limit = graft_args_int(x, "save_total_limit"),
+        .seed = (uint64_t)graft_args_int(x, "seed"),
+        .data_seed = graft_args_given(x, "data_seed") ? (uint64_t)graft_args_int(x, "data_seed") : UINT64_MAX,
+        .disable_shuffling = graft_args_flag(x, "disable_shuffling"),
+        .plot_loss = graft_args_flag(x, "plot_loss"),
+        .overwrite_output_dir = graft_args_flag(x, "overwrite_output_dir"),
+        .include_num_input_tokens_seen = counts_tokens(x),
+        .logging_first_step = graft_args_flag(x, "logging_first_step"),
+        .do_eval = graft_args_flag(x, "do_eval"),
+        .no_recompute = graft_args_flag(x, "disable_gradient_checkpointing"),
+        .resume_from_checkpoint = graft_args_text(x, "resume_from_checkpoint"),
+        .cutoff_len = graft_args_int(x, "cutoff_len"),
+        .base_name = graft_args_text(x, "model_name_or_path"),
+        .dataset_name = graft_args_text(x, "dataset"),
+        .method_name = j->s.n_methods ? j->s.method.name : NULL,
+    };
+    const char *memory = graft_args_text(x, "memory");
+    graft_status s = memory ? graft_parse_bytes(memory, &j->o.memory_bytes, err) : GRAFT_OK;
+    if (!s) s = check_optim(x, err);
+    return s ? s : check_stage(x, err);
+}
+
+graft_status graft_job_open(graft_job *j, int without_data, graft_error *err)
+{
+    graft_session *s = &j->s;
+    const graft_args *x = s->c->args;
+    const int has_data = !without_data || graft_args_given(x, "dataset");
+    graft_status status = check_stage(x, err);
+    if (!status) status = graft_session_model(s, err);
+    if (!status) status = graft_session_method(s, 1, err);
+    if (!status) status = graft_args_finish(x, s->method.name, err);
+    if (!status && has_data) status = graft_session_template(s, err);
+    if (!status) status = graft_session_device(s, err);
+    if (!status) status = read_options(j, err);
+    if (!status && has_data) status = graft_session_data(s, &j->train, &j->eval, err);
+    j->job = (graft_train_job){.model = s->model, .methods = &s->method, .n_methods = s->n_methods, .device = &s->device, .tokenizer = s->tokenizer, .train = j->train, .eval = j->eval, .adapter = s->adapter, .options = &j->o, .arguments = graft_args_object(x)};
+    return status;
+}
+
+void graft_job_close(graft_job *j)
+{
+    graft_dataset_free(j->train);
+    graft_dataset_free(j->eval);
+    graft_session_close(&j->s);
+}

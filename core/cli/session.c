@@ -1,0 +1,271 @@
+/* core/cli/session.c - see session.h. */
+#include "core/cli/session.h"
+
+#include "core/base/error.h"
+#include "core/base/file.h"
+#include "core/base/log.h"
+#include "graft/method.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static graft_status missing(const char *key, const char *what, graft_error *err) { return graft_fail(err, GRAFT_BAD_INPUT, key, "%s: give %s=... or --%s ...", what, key, key); }
+
+graft_status graft_session_model(graft_session *s, graft_error *err)
+{
+    const char *path = graft_args_text(s->c->args, "model_name_or_path");
+    if (!path || !*path) return missing("model_name_or_path", "no model was named", err);
+    graft_status status = graft_cli_registry(s->c, &s->registry, err);
+    if (!status && !graft_path_exists(path)) status = graft_fail(err, GRAFT_BAD_INPUT, "model_name_or_path", "there is no folder or file '%s'; models are not downloaded, name a Hugging Face folder or a .gguf file on this machine", path);
+    if (!status) status = graft_model_open(s->registry, path, &s->model, err);
+    return status ? status : graft_model_tokenizer(s->model, &s->tokenizer, err);
+}
+
+/* ---- template ------------------------------------------------------------------------------------------------------------- */
+
+graft_status graft_session_template_dir(graft_cli *c, const char **dir, graft_error *err)
+{
+    graft_registry *r = NULL;
+    *dir = graft_args_text(c->args, "template_dir");
+    if (*dir) return GRAFT_OK;
+    const graft_status s = graft_cli_registry(c, &r, err);
+    if (s) return s;
+    const char *shipped = graft_registry_layers(r, 0); /* templates lie beside the shipped registry */
+    const char *slash = shipped ? strrchr(shipped, '/') : NULL;
+    *dir = graft_arena_printf(c->arena, "%.*s/templates", slash ? (int)(slash - shipped) : 1, slash ? shipped : ".");
+    return *dir ? GRAFT_OK : graft_fail(err, GRAFT_NO_MEMORY, NULL, "out of memory");
+}
+
+graft_status graft_session_template(graft_session *s, graft_error *err)
+{
+    const char *dir = NULL, *name = graft_args_text(s->c->args, "template");
+    if (!name || !*name) return missing("template", "no chat template was named", err);
+    graft_status status = graft_session_template_dir(s->c, &dir, err);
+    if (!status) status = graft_template_open(dir, name, &s->chat, err);
+    return status ? status : graft_template_fit(s->chat, s->tokenizer, err);
+}
+
+graft_status graft_session_device(graft_session *s, graft_error *err)
+{
+    graft_status status = graft_cli_registry(s->c, &s->registry, err);
+    return status ? status : graft_device_open(s->registry, graft_args_text(s->c->args, "backend"), graft_args_config(s->c->args), &s->device, err);
+}
+
+/* ---- methods ---------------------------------------------------------------------------------------------------------------- */
+
+static graft_status load_method(graft_session *s, const graft_entry *e, const graft_config *saved, graft_error *err)
+{
+    const graft_loaded *plugin = NULL;
+    graft_status status = graft_plugin_load(e, &plugin, err);
+    if (status) return status;
+    const graft_method_table *table = plugin->table;
+    void *run = NULL;
+    status = table->open(plugin->self, graft_args_config(s->c->args), saved, &run, err);
+    if (status) return status;
+    s->method = (graft_active_method){.name = e->name, .table = table, .run = run};
+    s->n_methods = 1;
+    status = graft_config_check(graft_args_config(s->c->args), err);
+    return status || !saved ? status : graft_config_check(saved, err);
+}
+
+/* The method whose adapter lies in the folder: each method of the registry with files of its own is asked. */
+static graft_status method_of_adapter(graft_session *s, const char *dir, graft_error *err)
+{
+    const graft_entry *const *entries = NULL;
+    const size_t n = graft_registry_list(s->registry, GRAFT_KIND_METHOD, &entries);
+    graft_status status = GRAFT_OK;
+    if (!graft_path_is_dir(dir)) return graft_fail(err, GRAFT_BAD_INPUT, "adapter_name_or_path", "there is no folder '%s'", dir);
+    for (size_t i = 0; !status && i < n; i++) {
+        const graft_loaded *plugin = NULL;
+        const graft_json *saved = NULL;
+        graft_error why = GRAFT_ERROR_INIT;
+        if (graft_plugin_load(entries[i], &plugin, &why)) {
+            graft_log(GRAFT_LOG_WARNING, "the method %s could not be asked about this adapter: %s", entries[i]->name, why.message);
+            continue;
+        }
+        const graft_method_table *table = plugin->table;
+        if (!table->files || !table->owns) continue;
+        char *file = graft_path_join(dir, table->files->config);
+        if (!file) return graft_fail(err, GRAFT_NO_MEMORY, dir, "out of memory");
+        const char *name = graft_arena_copy(s->c->arena, file, strlen(file));
+        if (graft_path_exists(file)) status = graft_json_parse_file(s->c->arena, file, 1 << 24, 0, &saved, err);
+        graft_free(file);
+        if (status || !saved || !table->owns(plugin->self, saved)) continue;
+        s->adapter = dir;
+        const graft_config *config = graft_config_new(s->c->arena, name ? name : dir, saved);
+        return config ? load_method(s, entries[i], config, err) : graft_fail(err, GRAFT_NO_MEMORY, dir, "out of memory");
+    }
+    return status ? status : graft_fail(err, GRAFT_BAD_INPUT, dir, "no tuning method of the registry knows this adapter: expected adapter_config.json (or another method's file) in the folder");
+}
+
+graft_status graft_session_method(graft_session *s, int train, graft_error *err)
+{
+    const char *adapter = graft_args_text(s->c->args, "adapter_name_or_path"), *type = graft_args_text(s->c->args, "finetuning_type");
+    graft_status status = graft_cli_registry(s->c, &s->registry, err);
+    if (status) return status;
+    if (adapter && *adapter) {
+        if (strchr(adapter, ',')) return graft_fail(err, GRAFT_UNSUPPORTED, "adapter_name_or_path", "several adapters at once are not supported: merge all but the last with `graft export` first");
+        return method_of_adapter(s, adapter, err);
+    }
+    if (!train) return GRAFT_OK;
+    const graft_entry *e = NULL;
+    status = graft_registry_need(s->registry, GRAFT_KIND_METHOD, type, &e, err);
+    return status ? status : load_method(s, e, NULL, err);
+}
+
+void graft_session_close(graft_session *s)
+{
+    if (s->n_methods && s->method.table->close) s->method.table->close(s->method.run);
+    graft_device_close(&s->device);
+    graft_template_close(s->chat);
+    graft_tokenizer_close(s->tokenizer);
+    graft_model_close(s->model);
+    *s = (graft_session){.c = s->c};
+}
+
+graft_status graft_session_load(graft_session *s, graft_purpose purpose, const int64_t capacity[GRAFT_SYMBOLS], graft_graph **g, graft_store **store, graft_error *err)
+{
+    const uint64_t seed = (uint64_t)graft_args_int(s->c->args, "seed");
+    graft_status status = graft_model_graph(s->model, &s->method, s->n_methods, purpose, g, err);
+    if (!status) status = graft_graph_prepare(*g, &s->device, 0, 0, err);
+    if (!status) status = graft_store_new(&s->device, store, err);
+    if (!status) status = graft_store_add_graph(*store, *g, capacity, err);
+    if (!status) status = graft_store_commit(*store, err);
+    if (!status) status = graft_model_load(s->model, *g, *store, seed, err);
+    if (!status && s->adapter) status = graft_adapter_load(s->adapter, &s->method, 0, *g, *store, err);
+    return status;
+}
+
+/* ---- data ---------------------------------------------------------------------------------------------------------------------- */
+
+static void say_report(const char *what, const graft_dataset_report *r, const graft_dataset *train, const graft_dataset *eval)
+{
+    graft_log(GRAFT_LOG_INFO, "%s: %lld records read, %lld kept, %lld dropped, %lld truncated; %lld tokens, %lld of them learned", what, (long long)r->records, (long long)r->kept, (long long)r->dropped, (long long)r->truncated, (long long)r->tokens, (long long)r->labelled);
+    if (eval) graft_log(GRAFT_LOG_INFO, "%lld samples to train on, %lld to evaluate on", (long long)graft_dataset_count(train), (long long)graft_dataset_count(eval));
+    if (r->dropped && r->first_drop) graft_log(GRAFT_LOG_WARNING, "%lld records were dropped, first %s", (long long)r->dropped, r->first_drop);
+    if (r->truncated) graft_log(GRAFT_LOG_WARNING, "%lld records are longer than cutoff_len and lost %lld tokens", (long long)r->truncated, (long long)r->tokens_cut);
+}
+
+static graft_dataset_options data_options(const graft_args *x, const char *names)
+{
+    return (graft_dataset_options){.names = names, .dataset_dir = graft_args_text(x, "dataset_dir"), .cutoff_len = graft_args_int(x, "cutoff_len"), .max_samples = graft_args_int(x, "max_samples"), .train_on_prompt = graft_args_flag(x, "train_on_prompt"), .mask_history = graft_args_flag(x, "mask_history"), .seed = (uint64_t)graft_args_int(x, "seed"), .default_system = graft_args_text(x, "default_system")};
+}
+
+graft_status graft_session_data(graft_session *s, graft_dataset **train, graft_dataset **eval, graft_error *err)
+{
+    const graft_args *x = s->c->args;
+    const char *names = graft_args_text(x, "dataset"), *eval_names = graft_args_text(x, "eval_dataset");
+    graft_dataset_report report = {0};
+    *train = *eval = NULL;
+    if (!names || !*names) return missing("dataset", "no data was named", err);
+    graft_dataset_options o = data_options(x, names);
+    o.val_size = graft_args_real(x, "val_size");
+    if (o.val_size < 0) return graft_fail(err, GRAFT_BAD_INPUT, "val_size", "expected 0, a share below 1 or a number of samples, found %g", o.val_size);
+    if (o.val_size > 0 && eval_names) return graft_fail(err, GRAFT_BAD_INPUT, "val_size", "val_size and eval_dataset are both given: choose one");
+    if (o.mask_history && o.train_on_prompt) return graft_fail(err, GRAFT_BAD_INPUT, "mask_history", "mask_history and train_on_prompt exclude each other: choose one");
+    if (o.cutoff_len < 2) return graft_fail(err, GRAFT_BAD_INPUT, "cutoff_len", "expected at least 2 tokens, found %lld", (long long)o.cutoff_len);
+    graft_status status = graft_dataset_load(s->registry, &o, s->chat, s->tokenizer, train, eval, &report, err);
+    if (status) return status;
+    say_report(names, &report, *train, *eval);
+    if (eval_names) {
+        graft_dataset *none = NULL;
+        const graft_dataset_options e = data_options(x, eval_names);
+        status = graft_dataset_load(s->registry, &e, s->chat, s->tokenizer, eval, &none, &report, err);
+        if (!status) say_report(eval_names, &report, *eval, NULL);
+        graft_dataset_free(none);
+    }
+    return status;
+}
+
+/* ---- small things ---------------------------------------------------------------------------------------------------------------- */
+
+graft_status graft_parse_bytes(const char *text, int64_t *bytes, graft_error *err)
+{
+    static const char units[] = "KMGT";
+    char *end = NULL;
+    double v = strtod(text, &end);
+    end += strspn(end, " ");
+    const char *unit = *end ? strchr(units, *end >= 'a' ? *end - 32 : *end) : NULL;
+    if (unit) {
+        v *= ldexp(1.0, 10 * (int)(unit - units + 1));
+        end++;
+        if (*end == 'i') end++;
+    }
+    if (*end == 'B' || *end == 'b') end++;
+    if (end == text || *end || !(v >= 0) || v > 1e18) return graft_fail(err, GRAFT_BAD_INPUT, "memory", "expected a size like 6G or 800M, found '%.60s'", text);
+    *bytes = (int64_t)v;
+    return GRAFT_OK;
+}
+
+struct graft_lines {
+    const char *name;
+    char *data;
+    size_t bytes, at;
+    int64_t number;
+};
+
+/* Whole standard input; at most a GiB, as for files. */
+static graft_status read_stream(FILE *from, char **data, size_t *bytes, graft_error *err)
+{
+    graft_str all;
+    char piece[65536];
+    size_t n;
+    graft_str_init(&all, 0);
+    while ((n = fread(piece, 1, sizeof piece, from)) > 0) graft_str_add(&all, piece, n);
+    *data = graft_calloc(all.bytes + 1, 1);
+    graft_status s = GRAFT_OK;
+    if (ferror(from)) s = graft_fail(err, GRAFT_IO, "standard input", "it could not be read");
+    else if (all.failed || !*data) s = graft_fail(err, GRAFT_NO_MEMORY, "standard input", "more than could be held");
+    else memcpy(*data, all.data, all.bytes), *bytes = all.bytes;
+    graft_str_free(&all);
+    return s;
+}
+
+graft_status graft_lines_open(graft_arena *a, const char *path, graft_lines **out, graft_error *err)
+{
+    *out = graft_arena_alloc(a, sizeof **out);
+    if (!*out) return graft_fail(err, GRAFT_NO_MEMORY, path, "out of memory");
+    const int standard = !strcmp(path, "-");
+    (*out)->name = standard ? "standard input" : path;
+    return standard ? read_stream(stdin, &(*out)->data, &(*out)->bytes, err) : graft_file_read(path, INT64_C(1) << 30, &(*out)->data, &(*out)->bytes, err);
+}
+
+int graft_lines_next(graft_lines *l, const char **line, size_t *bytes)
+{
+    while (l->at < l->bytes) {
+        const char *from = l->data + l->at, *end = memchr(from, '\n', l->bytes - l->at);
+        size_t n = end ? (size_t)(end - from) : l->bytes - l->at;
+        l->at += n + (end != NULL);
+        l->number++;
+        while (n && (from[n - 1] == '\r' || from[n - 1] == ' ')) n--;
+        if (!n) continue; /* empty lines are nothing */
+        *line = from;
+        *bytes = n;
+        return 1;
+    }
+    return 0;
+}
+
+const char *graft_lines_place(const graft_lines *l, char *room, size_t bytes)
+{
+    snprintf(room, bytes, "%s:%lld", l->name, (long long)l->number);
+    return room;
+}
+
+graft_status graft_lines_json(graft_lines *l, graft_arena *a, const graft_json **out, graft_error *err)
+{
+    const char *line = NULL;
+    size_t bytes = 0, used = 0;
+    *out = NULL;
+    if (!graft_lines_next(l, &line, &bytes)) return GRAFT_OK;
+    graft_status s = graft_json_parse_prefix(a, l->name, line, bytes, (int)l->number, GRAFT_JSON_ALLOW_LONE_SURROGATE, out, &used, err);
+    char place[512];
+    if (!s && used != bytes) s = graft_fail(err, GRAFT_BAD_INPUT, graft_lines_place(l, place, sizeof place), "expected one JSON value on the line, found more after it");
+    return s;
+}
+
+void graft_lines_close(graft_lines *l)
+{
+    if (l) graft_free(l->data);
+}

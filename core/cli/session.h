@@ -1,0 +1,47 @@
+/* core/cli/session.h - what the commands around a model share: the model, its tokenizer and template, the device, the tuning methods. */
+#ifndef CORE_CLI_SESSION_H
+#define CORE_CLI_SESSION_H
+
+#include "core/cli/cli.h"
+#include "core/data/dataset.h"
+#include "core/model/model.h"
+
+typedef struct graft_session {
+    graft_cli *c;
+    graft_registry *registry;
+    graft_model *model;
+    graft_tokenizer *tokenizer;
+    graft_template *chat; /* NULL until graft_session_template */
+    graft_device device;
+    graft_active_method method; /* at most one */
+    int n_methods;
+    const char *adapter; /* its folder, or NULL */
+} graft_session;
+
+/* Each opens its part from the arguments, once, in this order; a zeroed session with c set is the start. */
+graft_status graft_session_model(graft_session *s, graft_error *err);    /* registry, model_name_or_path, its tokenizer */
+graft_status graft_session_template(graft_session *s, graft_error *err); /* template, fitted to the tokenizer; needs model or tokenizer */
+graft_status graft_session_device(graft_session *s, graft_error *err);   /* backend, threads */
+/* adapter_name_or_path's method, if given; else with train that of finetuning_type. */
+graft_status graft_session_method(graft_session *s, int train, graft_error *err);
+void graft_session_close(graft_session *s);
+
+/* A graph for the purpose, prepared for the device, and a store that holds its weights, adapter included. */
+graft_status graft_session_load(graft_session *s, graft_purpose purpose, const int64_t capacity[GRAFT_SYMBOLS], graft_graph **g, graft_store **store, graft_error *err);
+
+/* The datasets that the arguments name. eval stays NULL when nothing asks for it. What was dropped or cut is said. */
+graft_status graft_session_data(graft_session *s, graft_dataset **train, graft_dataset **eval, graft_error *err);
+
+/* Folder of the chat templates. */
+graft_status graft_session_template_dir(graft_cli *c, const char **dir, graft_error *err);
+/* "6G", "800M", "1.5 GiB" or bytes. */
+graft_status graft_parse_bytes(const char *text, int64_t *bytes, graft_error *err);
+/* Lines of a file or of standard input (-), empty ones passed over. */
+typedef struct graft_lines graft_lines;
+graft_status graft_lines_open(graft_arena *a, const char *path, graft_lines **out, graft_error *err);
+int graft_lines_next(graft_lines *l, const char **line, size_t *bytes);                                  /* 0 at the end */
+graft_status graft_lines_json(graft_lines *l, graft_arena *a, const graft_json **out, graft_error *err); /* the next line as JSON; NULL at the end */
+const char *graft_lines_place(const graft_lines *l, char *room, size_t bytes);                           /* "texts.jsonl:12" */
+void graft_lines_close(graft_lines *l);
+
+#endif
