@@ -76,7 +76,6 @@ static void sweep(tape *t)
 {
     for (int32_t i = t->n_nodes - 1; i >= 0 && !t->g->error.code; i--) differentiate(t, i);
     graft_pass_end(t->g);
-    graft_pass_sort(t->g); /* a record may have put a later value in an earlier one's stead */
 }
 
 void graft_graph_gradients(graft_graph *g, graft_value outputs[], const graft_value seeds[], int n_out, const graft_value *wrt, int n, graft_value *dx)

@@ -83,8 +83,6 @@ graft_node *graft_pass_take(graft_graph *g, int32_t *n);
 void graft_pass_keep(graft_graph *g, const graft_node *n);
 /* A copy of n with its own output values; map[old output] = new output, inputs already mapped by the caller. */
 int  graft_pass_clone(graft_graph *g, const graft_node *n, graft_value *map);
-/* Stable order in which each value is made before it is read. */
-void graft_pass_sort(graft_graph *g);
 /* map [n_map] of value ids (0: itself), followed to its end with the path shortened. */
 graft_value graft_pass_resolve(graft_value *map, int32_t n_map, graft_value v);
 /* Outputs, assignments and all nodes read through map. */

@@ -74,7 +74,7 @@ struct graft_op_record {
     /* Emits the same function from smaller ops into g; fills out[n_out] (a null value where an output is not offered). NULL for primitives. */
     void (*decompose)(graft_graph *g, const graft_node *n, graft_value *out);
     /* dout[i]: gradient of output i, or null. Sets din[i] = gradient of input i for the inputs with wants[i]; null means zero.
-     * NULL: not differentiable (an error only if a gradient has to pass). May call graft_graph_replace for the forward node (linear_cross_entropy). */
+     * NULL: not differentiable (an error only if a gradient has to pass). May call graft_graph_replace for the forward node's outputs if no node reads them (linear_cross_entropy). */
     void (*backward)(graft_graph *g, const graft_node *n, const graft_value *dout, const int *wants, graft_value *din);
     int8_t inplace[GRAFT_MAX_OUT];    /* 1 + the input that output i may overwrite, 0: none */
     /* This op sunk into an accumulation: input index that is added to output i and may be overwritten by it (matmul c, scatter_add base), 1-based, 0: none. */

@@ -1,4 +1,4 @@
-/* core/graph/pass.c - tools of the passes: emission in another node's name, rewriting the node list, order, liveness. */
+/* core/graph/pass.c - tools of the passes: emission in another node's name, rewriting the node list, liveness. */
 #include "core/graph/build.h"
 
 #include <string.h>
@@ -44,54 +44,6 @@ int graft_pass_clone(graft_graph *g, const graft_node *n, graft_value *map)
     }
     graft_pass_keep(g, &copy);
     return g->error.code ? -1 : 0;
-}
-
-/* ---- order ------------------------------------------------------------------------------------------------------------------------------------------------ */
-static int in_order(const graft_graph *g)
-{
-    for (int32_t i = 0; i < g->n_nodes; i++)
-        for (int32_t k = 0; k < g->nodes[i].n_in; k++)
-            if (g->values[g->nodes[i].in[k].id].node >= i) return 0;
-    return 1;
-}
-
-/* Depth first from each node in the old order: what a node needs comes just before it, everything else stays where it was. */
-static void visit(graft_graph *g, const graft_node *old, const int32_t *maker, int32_t root, int32_t *stack, uint8_t *state)
-{
-    int32_t top = 0;
-    stack[top++] = root;
-    while (top && !g->error.code) {
-        const int32_t i = stack[top - 1];
-        int32_t waiting = -1;
-        for (int32_t k = 0; k < old[i].n_in && waiting < 0 && state[i] != 2; k++) {
-            const int32_t p = maker[old[i].in[k].id];
-            if (p >= 0 && state[p] != 2) waiting = p;
-        }
-        if (waiting >= 0 && state[waiting] == 1) {
-            graft_build_fail(g, GRAFT_INTERNAL, "%s depends on itself", old[waiting].op->name);
-        } else if (waiting >= 0) {
-            state[i] = 1;
-            stack[top++] = waiting;
-        } else {
-            if (state[i] != 2) graft_pass_keep(g, &old[i]);
-            state[i] = 2;
-            top--;
-        }
-    }
-}
-
-void graft_pass_sort(graft_graph *g)
-{
-    int32_t n = 0;
-    if (g->error.code || in_order(g)) return;
-    int32_t *stack = graft_build_alloc(g, (size_t)g->n_nodes + 1, sizeof *stack);
-    int32_t *maker = graft_build_alloc(g, (size_t)g->n_values, sizeof *maker);
-    uint8_t *state = graft_build_alloc(g, (size_t)g->n_nodes, 1);
-    if (g->error.code) return;
-    for (int32_t i = 0; i < g->n_values; i++) maker[i] = g->values[i].node;
-    const graft_node *old = graft_pass_take(g, &n);
-    for (int32_t i = 0; i < n; i++)
-        if (state[i] != 2) visit(g, old, maker, i, stack, state);
 }
 
 /* ---- substitution ------------------------------------------------------------------------------------------------------------------------------------------ */
