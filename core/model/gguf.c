@@ -149,7 +149,7 @@ static int by_key(const void *x, const void *y)
 static graft_json *read_metadata(cursor *c, uint64_t n)
 {
     /* a key takes 8 + 1 bytes, its type 4, a value at least 1: what cannot be there is not allocated */
-    if (n > (uint64_t)(c->bytes - c->at) / 14) return (void)ends(c, "the metadata it claims to have"), NULL;
+    if (n > (uint64_t)(c->bytes - c->at) / 14 + 1) return (void)ends(c, "the metadata it claims to have"), NULL;
     graft_json *object = graft_json_new(c->arena, GRAFT_JSON_OBJECT), *last = NULL;
     graft_json **index = graft_calloc((size_t)n + 1, sizeof(graft_json *));
     if (!object || !index) c->status = graft_fail(c->err, GRAFT_NO_MEMORY, c->file, "no memory for %" PRIu64 " metadata keys", n);

@@ -71,7 +71,7 @@ static const struct {
     {"gguf/truncated_key.gguf", "ends inside a metadata key"},
     {"gguf/kv_count_huge.gguf", "metadata it claims"},
     {"gguf/tensor_count_huge.gguf", "tensors it claims"},
-    {"gguf/string_length_huge.gguf", "ends inside a metadata text"},
+    {"gguf/string_length_huge.gguf", "ends inside a metadata key"},
     {"gguf/array_length_huge.gguf", "ends inside a metadata array"},
     {"gguf/array_nested.gguf", "arrays of arrays"},
     {"gguf/value_type_unknown.gguf", "unknown type"},
