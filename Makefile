@@ -1,0 +1,19 @@
+# The README's two commands. All else is CMake (CMakePresets.json) and ctest.
+.PHONY: demo test build
+
+# Fine-tunes a small model on who it is and asks it before and after. Needs Debian's packages and PyPI once.
+demo:
+	@.ci/deps build demo
+	@$(MAKE) --no-print-directory build
+	@examples/demo.sh
+
+# Builds and runs every test of the release build. .ci/run adds the other compiler and the sanitizers.
+test:
+	@.ci/deps build
+	@$(MAKE) --no-print-directory build
+	@ctest --test-dir build --output-on-failure --no-tests=error -j "$$(nproc)" $(CTEST_FLAGS)
+
+build:
+	@cmake --preset release >build.log 2>&1 || { cat build.log; exit 1; }
+	@rm -f build.log
+	@cmake --build --preset release
