@@ -144,10 +144,10 @@ static graft_value next(graft_builder *b, author *a, const graft_value *pool, in
 {
     const graft_value x = pool[roll(a, (uint32_t)n)], y = pool[roll(a, (uint32_t)n)];
     const int64_t flat[] = {ROWS * COLS}, whole[] = {ROWS, COLS};
-    switch (roll(a, 12)) {
+    switch (roll(a, 13)) {
     case 0: return graft_add(b, x, y);
     case 1: return graft_add(b, x, linear_part(b, a, y, i));
-    case 2: return graft_mul(b, x, graft_sigmoid(b, y));
+    case 2: return graft_mul(b, graft_tanh(b, x), graft_sigmoid(b, y));
     case 3: return graft_tanh(b, x);
     case 4: return graft_scale(b, x, 0.5 + 0.25 * roll(a, 4));
     case 5: return graft_neg(b, x);
@@ -155,8 +155,9 @@ static graft_value next(graft_builder *b, author *a, const graft_value *pool, in
     case 7: return graft_sub(b, graft_sin(b, x), y);
     case 8: return graft_add(b, x, graft_scale(b, linear_part(b, a, graft_scale(b, y, 0.5), i), 2.0));
     case 9: return graft_reshape(b, graft_reshape(b, x, 1, flat), 2, whole);
-    case 10: return graft_mul(b, x, graft_sum(b, y, 1)); /* broadcast */
-    default: return graft_add(b, graft_fill(b, 2, whole, 0.0), graft_matmul(b, graft_matmul_nt(b, x, y), x));
+    case 10: return graft_mul(b, graft_sin(b, x), graft_sum(b, y, 1)); /* broadcast */
+    case 11: return linear_part(b, a, x, i);
+    default: return graft_add(b, graft_fill(b, 2, whole, 0.0), graft_matmul(b, graft_tanh(b, graft_matmul_nt(b, x, y)), graft_tanh(b, x)));
     }
 }
 
@@ -179,7 +180,8 @@ static graft_graph *author_graph(uint64_t seed, graft_value *loss)
     graft_value pool[STEPS + 2] = {graft_graph_input(g, "x", GRAFT_F32, 2, whole), graft_weight(b, "p1", GRAFT_ROLE_OTHER, ROWS, COLS)};
     for (int i = 0; i < STEPS; i++) {
         graft_push_index(b, "layers", i / 8);
-        pool[i + 2] = graft_tanh(b, next(b, &a, pool, i + 2, i)); /* keeps numbers small */
+        pool[i + 2] = next(b, &a, pool, i + 2, i);
+        if (roll(&a, 3) == 0) pool[i + 2] = graft_tanh(b, pool[i + 2]); /* keeps numbers small, yet leaves chains to fuse */
         graft_pop(b);
     }
     graft_value y = pool[STEPS + 1];
