@@ -1,0 +1,34 @@
+/* core/model/template_parts.h - a chat template as template.c reads it and template_units.c and template_tools.c use it. */
+#ifndef CORE_MODEL_TEMPLATE_PARTS_H
+#define CORE_MODEL_TEMPLATE_PARTS_H
+
+#include "core/model/template.h"
+
+enum { GRAFT_SLOTS_MAX = 16 };
+typedef struct graft_slots {
+    graft_unit unit[GRAFT_SLOTS_MAX];
+    size_t n;
+} graft_slots;
+typedef struct graft_slice {
+    const char *s;
+    size_t n;
+} graft_slice;
+
+struct graft_template {
+    graft_arena *arena;
+    const char *name;
+    graft_slots prefix, system, user, assistant, function, observation;
+    const char *tools; /* tool format */
+    graft_slice default_system;
+    const char **stop_words;
+    size_t n_stop_words;
+    graft_slice thought[2], call[2]; /* words around a thought, around a tool call */
+    graft_slice empty_thought;
+    int reasoning, system_in_user, efficient_eos, replace_eos, replace_jinja;
+};
+
+/* template_tools.c: the text that tells a model its tools, and a call as the model is to write it (content: thought, JSON of one call or several). */
+graft_status graft_tools_prompt(const graft_template *t, const graft_template_options *o, graft_arena *a, const char *tools, graft_slice *out, graft_error *err);
+graft_status graft_tools_call(const graft_template *t, graft_arena *a, const char *content, size_t bytes, graft_slice *out, graft_error *err);
+
+#endif
