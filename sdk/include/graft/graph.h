@@ -71,7 +71,11 @@ static inline uint64_t graft_op_id(const char *name)
     return h;
 }
 
-/* "graft.graph/1". All [control]. Names, attributes and data are copied. */
+/* "graft.graph/1". All [control]. Names, attributes and data are copied.
+ * param: a name that begins with '/' is not under the path: "/prompt_embeddings" is one parameter of the whole model.
+ * matches: the value at key is a text or a list of texts: role names ("attn_q"), last parts of paths ("q_proj", "self_attn.q_proj"), globs ("attn_*"),
+ * "all" (every site but the head; also when the key is absent); one text may list several with commas, or be a regular expression for the whole path.
+ * Each item that chose no site while the model was built is an error afterwards. */
 typedef struct graft_graph_api {
     uint32_t size;
     void        (*push)(graft_builder *b, const char *name, int64_t index);   /* index < 0: none. Opens a path part     */
