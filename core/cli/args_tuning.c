@@ -79,7 +79,7 @@ static const graft_arg tuning_args[] = {
     {"swanlab_lark_webhook_url", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_SAME, "Lark notification address", "no tracker"},
     {"swanlab_lark_secret", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_SAME, "Lark notification secret", "no tracker"},
     {"pure_bf16", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_REFUSED, "everything in bfloat16, no master copy", "weights and optimiser are f32; leave it out"},
-    {"stage", GRAFT_ARG_TEXT, "sft", NULL, GRAFT_ARG_ACTS, "training stage", NULL},
+    {"stage", GRAFT_ARG_TEXT, "sft", "pt|sft|rm|ppo|dpo|kto", GRAFT_ARG_ACTS, "training stage", NULL},
     {"finetuning_type", GRAFT_ARG_TEXT, "lora", NULL, GRAFT_ARG_ACTS, "what is trained", NULL},
     {"use_llama_pro", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_METHOD, "train only the inserted blocks", NULL},
     {"use_adam_mini", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_REFUSED, "Adam-mini optimizer", "use adamw"},

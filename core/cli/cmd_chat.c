@@ -3,7 +3,6 @@
 #include "core/cli/session.h"
 #include "core/model/generate.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -144,35 +143,52 @@ static graft_status once(chat *x, const char *prompt, graft_error *err)
     return GRAFT_OK;
 }
 
+/* A line of standard input without its end, at most MAX_LINE bytes; 0 at the end of the input. */
+static int read_line(graft_str *line)
+{
+    int byte = getc(stdin);
+    if (byte == EOF) return 0;
+    graft_str_clear(line);
+    for (; byte != EOF && byte != '\n'; byte = getc(stdin)) {
+        const char one = (char)byte;
+        graft_str_add(line, &one, 1);
+    }
+    if (line->bytes && line->data[line->bytes - 1] == '\r') line->data[--line->bytes] = 0;
+    return 1;
+}
+
+static graft_status say_one(chat *x, graft_str *line, graft_error *err)
+{
+    int64_t n_prompt = 0;
+    fputs("Assistant: ", x->s.c->out);
+    graft_status s = line->failed ? graft_fail(err, GRAFT_BAD_INPUT, NULL, "a message has at most %d bytes", MAX_LINE) : answer(x, line->data, line->bytes, &n_prompt, err);
+    fputc('\n', x->s.c->out);
+    if (s != GRAFT_BAD_INPUT) return s;
+    fprintf(x->s.c->err, "%s\n", err->message); /* say it and go on */
+    return GRAFT_OK;
+}
+
 static graft_status converse(chat *x, graft_error *err)
 {
     graft_cli *c = x->s.c;
-    char *line = NULL;
-    size_t room = 0;
+    graft_str line;
     graft_status s = GRAFT_OK;
+    graft_str_init(&line, MAX_LINE);
     fputs("Say something; `clear` forgets the conversation, `exit` or Ctrl-D ends it.\n", c->err);
     x->stream = 1;
-    for (;;) {
+    while (!s) {
         fputs("\nUser: ", c->out);
         fflush(c->out);
-        ssize_t n = getline(&line, &room, stdin);
-        while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r')) line[--n] = 0;
-        if (n < 0 || !strcmp(line, "exit")) break;
-        if (!n) continue;
-        if (!strcmp(line, "clear")) {
+        if (!read_line(&line) || !strcmp(line.data, "exit")) break;
+        if (!line.bytes) continue;
+        if (!strcmp(line.data, "clear")) {
             x->n_messages = 0;
             fputs("The conversation was forgotten.\n", c->err);
             continue;
         }
-        fputs("Assistant: ", c->out);
-        int64_t n_prompt = 0;
-        s = n > MAX_LINE ? graft_fail(err, GRAFT_BAD_INPUT, NULL, "a message has at most %d bytes", MAX_LINE) : answer(x, line, (size_t)n, &n_prompt, err);
-        fputc('\n', c->out);
-        if (s && s != GRAFT_BAD_INPUT) break;
-        if (s) fprintf(c->err, "%s\n", err->message); /* say it and go on */
-        s = GRAFT_OK;
+        s = say_one(x, &line, err);
     }
-    free(line); /* getline's own */
+    graft_str_free(&line);
     fputc('\n', c->out);
     return s;
 }

@@ -11,6 +11,34 @@
 
 /* ---- model ------------------------------------------------------------------------------------------------------------------ */
 
+/* Weights of an earlier run under names that this one does not use would be read instead of the new ones. */
+static int is_stale(const char *name, char *const *kept, size_t n)
+{
+    const size_t k = strlen(name), end = sizeof ".safetensors" - 1;
+    const int shard = !strncmp(name, "model-", 6) && k > end && !strcmp(name + k - end, ".safetensors");
+    if (!shard && strcmp(name, "model.safetensors") && strcmp(name, "model.safetensors.index.json")) return 0;
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(kept[i], name)) return 0;
+    return 1;
+}
+
+static graft_status remove_stale(const char *dir, char *const *kept, size_t n, graft_error *err)
+{
+    char **names = NULL;
+    size_t all = 0, models = 0;
+    for (size_t i = 0; i < n; i++) models += !strncmp(kept[i], "model", 5);
+    if (!models) return GRAFT_OK; /* an adapter lies beside whatever else is there */
+    graft_status s = graft_dir_list(dir, &names, &all, err);
+    for (size_t i = 0; !s && i < all; i++) {
+        if (!is_stale(names[i], kept, n)) continue;
+        char *path = graft_path_join(dir, names[i]);
+        s = path ? graft_path_remove(path, err) : graft_fail(err, GRAFT_NO_MEMORY, dir, "out of memory");
+        graft_free(path);
+    }
+    graft_dir_list_free(names, all);
+    return s;
+}
+
 /* Written to a folder beside and then moved, file by file: a full disk leaves the files of an earlier run as they were. */
 static graft_status save_model(const graft_trainer *t, graft_error *err)
 {
@@ -27,6 +55,7 @@ static graft_status save_model(const graft_trainer *t, graft_error *err)
         graft_free(from);
         graft_free(to);
     }
+    if (!s) s = remove_stale(t->o->output_dir, names, n, err);
     if (!s) s = graft_dir_sync(t->o->output_dir, err);
     graft_error unheard = GRAFT_ERROR_INIT;
     if (tmp) graft_path_remove(tmp, s ? &unheard : err);
@@ -61,7 +90,9 @@ static graft_status plot(graft_trainer *t, const char *key, char out[1024], graf
 static void card_head(const graft_trainer *t, graft_str *out, const char *base, const char *name)
 {
     const int adapter = t->job->n_methods && t->job->methods[t->job->n_methods - 1].table->files;
-    graft_str_printf(out, "---\n%slicense: other\nbase_model: %s\ntags:\n- graft\n- %s\n- generated_from_trainer\n", adapter ? "library_name: peft\n" : "library_name: transformers\n", base, t->o->method_name ? t->o->method_name : "full");
+    graft_str_printf(out, "---\n%slicense: other\nbase_model: %s\ntags:\n- graft\n", adapter ? "library_name: peft\n" : "library_name: transformers\n", base);
+    if (t->o->method_name) graft_str_printf(out, "- %s\n", t->o->method_name);
+    graft_str_text(out, "- generated_from_trainer\n");
     graft_str_printf(out, "model-index:\n- name: %s\n  results: []\n---\n\n# %s\n\nThis model is a fine-tuned version of [%s](%s)", name, name, base, base);
     if (t->o->dataset_name) graft_str_printf(out, " on %s", t->o->dataset_name);
     graft_str_text(out, ".\n");

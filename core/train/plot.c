@@ -60,7 +60,7 @@ static void axes(plot *p, const char *title, const char *key)
     cairo_set_font_size(c, 13);
     const double sx = fmax(1.0, tick_step(p->x1 - p->x0, 7)), sy = tick_step(p->y1 - p->y0, 7);
     for (double x = ceil(p->x0 / sx) * sx; x <= p->x1 + 1e-9 * sx; x += sx) {
-        snprintf(label, sizeof label, "%.10g", x);
+        snprintf(label, sizeof label, "%.10g", fabs(x) < 1e-9 * sx ? 0.0 : x);
         cairo_move_to(c, across(p, x), HEIGHT - BOTTOM);
         cairo_rel_line_to(c, 0, 4);
         cairo_stroke(c);
@@ -111,9 +111,9 @@ static void curve(plot *p, const double *x, const double *y, size_t n, double al
 
 static void legend(cairo_t *c)
 {
-    const double x = WIDTH - RIGHT - 118, y = TOP + 10;
+    const double x = WIDTH - RIGHT - 124, y = TOP + 10;
     cairo_set_source_rgba(c, 1, 1, 1, 0.8);
-    cairo_rectangle(c, x, y, 108, 46);
+    cairo_rectangle(c, x, y, 114, 46);
     cairo_fill_preserve(c);
     cairo_set_source_rgb(c, 0.8, 0.8, 0.8);
     cairo_set_line_width(c, 1);
