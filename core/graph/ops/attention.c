@@ -13,7 +13,13 @@
 graft_ops_heads graft_ops_heads_read(const graft_graph *g, const graft_node *n)
 {
     const graft_shape q = graft_ops_shape(g, n->in[0]), seq = graft_ops_shape(g, n->in[3]);
-    graft_ops_heads a = {.T = q.dims[0], .S = seq.dims[0], .n = graft_node_int(n, "heads"), .kv = graft_node_int(n, "kv_heads"), .window = graft_node_int(n, "window"), .scale = graft_node_real(n, "scale"), .softcap = graft_node_real(n, "softcap")};
+    graft_ops_heads a = {.T = q.dims[0],
+                         .S = seq.dims[0],
+                         .n = graft_node_int(n, "heads"),
+                         .kv = graft_node_int(n, "kv_heads"),
+                         .window = graft_node_int(n, "window"),
+                         .scale = graft_node_real(n, "scale"),
+                         .softcap = graft_node_real(n, "softcap")};
     a.group = a.kv > 0 ? a.n / a.kv : 0;
     a.h = a.n > 0 ? q.dims[1] / a.n : 0;
     return a;
@@ -238,4 +244,5 @@ const graft_op_record graft_ops_attention[] = {
         .decompose = grad_decompose,
         .flops = grad_flops,
     },
-    {.name = NULL}};
+    {.name = NULL},
+};

@@ -82,4 +82,5 @@ const graft_op_record graft_ops_attention_cached[] = {
         .inplace = {0, 7, 8},
         .flops = flops,
     },
-    {.name = NULL}};
+    {.name = NULL},
+};

@@ -108,4 +108,5 @@ const graft_op_record graft_ops_binary[] = {
         .backward = select_backward,
         .inplace = {2},
     },
-    {.name = NULL}};
+    {.name = NULL},
+};

@@ -92,4 +92,5 @@ const graft_op_record graft_ops_create[] = {
         .shape = training_shape,
         .backward = no_backward,
     },
-    {.name = NULL}};
+    {.name = NULL},
+};

@@ -20,7 +20,7 @@ static void decompose(graft_graph *g, const graft_node *n, graft_value *out)
     const graft_value drawn = graft_random(b, s.rank, s.dims, graft_node_int(n, "stream"));
     const graft_value keep = graft_ops_not(g, graft_less(b, drawn, graft_ops_number(g, (double)(float)p)));
     const graft_value dropped = graft_mul(b, n->in[0], graft_scale(b, keep, 1.0 / (1.0 - p)));
-    out[0] = graft_select(b, graft_training(b), dropped, n->in[0]);
+    out[0] = graft_select(b, graft_reshape(b, graft_training(b), 0, NULL), dropped, n->in[0]);
 }
 
 static void backward(graft_graph *g, const graft_node *n, const graft_value *dout, const int *wants, graft_value *din)
@@ -41,4 +41,5 @@ const graft_op_record graft_ops_dropout[] = {
         .backward = backward,
         .inplace = {1},
     },
-    {.name = NULL}};
+    {.name = NULL},
+};

@@ -94,4 +94,27 @@ BACKWARD(affine_backward)
     }
 
 const graft_op_record graft_ops_elementwise[] = {
-    UNARY(neg), UNARY(exp), UNARY(log), UNARY(sqrt), UNARY(rsqrt), UNARY(tanh), UNARY(sigmoid), UNARY(sin), UNARY(cos), UNARY(abs), UNARY(erf), {.name = "affine/1", .flags = GRAFT_OP_PRIMITIVE | GRAFT_OP_CHEAP, .min_in = 1, .max_in = 1, .n_out = 1, .shape = shape, .backward = affine_backward, .attrs = {GRAFT_ATTR_NEED("mul", REAL), GRAFT_ATTR_MAY("add", REAL, 0.0)}, .inplace = {1}}, {.name = NULL}};
+    UNARY(neg),
+    UNARY(exp),
+    UNARY(log),
+    UNARY(sqrt),
+    UNARY(rsqrt),
+    UNARY(tanh),
+    UNARY(sigmoid),
+    UNARY(sin),
+    UNARY(cos),
+    UNARY(abs),
+    UNARY(erf),
+    {
+        .name = "affine/1",
+        .flags = GRAFT_OP_PRIMITIVE | GRAFT_OP_CHEAP,
+        .min_in = 1,
+        .max_in = 1,
+        .n_out = 1,
+        .shape = shape,
+        .backward = affine_backward,
+        .attrs = {GRAFT_ATTR_NEED("mul", REAL), GRAFT_ATTR_MAY("add", REAL, 0.0)},
+        .inplace = {1},
+    },
+    {.name = NULL},
+};

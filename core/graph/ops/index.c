@@ -57,4 +57,5 @@ const graft_op_record graft_ops_index[] = {
         .inplace = {1},
         .accumulate = {1},
     },
-    {.name = NULL}};
+    {.name = NULL},
+};

@@ -161,4 +161,5 @@ const graft_op_record graft_ops_loss[] = {
         .accumulate = {0, 0, 0, 5},
         .flops = train_flops,
     },
-    {.name = NULL}};
+    {.name = NULL},
+};

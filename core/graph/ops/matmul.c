@@ -70,4 +70,5 @@ const graft_op_record graft_ops_matmul[] = {
         .accumulate = {3},
         .flops = flops,
     },
-    {.name = NULL}};
+    {.name = NULL},
+};

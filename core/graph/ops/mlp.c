@@ -187,4 +187,5 @@ const graft_op_record graft_ops_mlp[] = {
         .inplace = {1},
         .flops = flops,
     },
-    {.name = NULL}};
+    {.name = NULL},
+};

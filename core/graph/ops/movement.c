@@ -174,4 +174,5 @@ const graft_op_record graft_ops_movement[] = {
     MOVE(slice, 0, 1, GRAFT_ATTR_NEED("axis", INT), GRAFT_ATTR_NEED("begin", INT), GRAFT_ATTR_NEED("length", INT)),
     MOVE(pad, 0, 1, GRAFT_ATTR_NEED("axis", INT), GRAFT_ATTR_NEED("before", INT), GRAFT_ATTR_NEED("after", INT)),
     MOVE(concat, 0, 2, GRAFT_ATTR_NEED("axis", INT)),
-    {.name = NULL}};
+    {.name = NULL},
+};

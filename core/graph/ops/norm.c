@@ -220,4 +220,5 @@ const graft_op_record graft_ops_norm[] = {
         .decompose = layer_grad_decompose,
         .flops = flops,
     },
-    {.name = NULL}};
+    {.name = NULL},
+};

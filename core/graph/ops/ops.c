@@ -159,8 +159,7 @@ int graft_ops_broadcast(graft_graph *g, const graft_node *n, const graft_shape *
 /* ---- builders -------------------------------------------------------------------------------------------------------------------------- */
 graft_value graft_ops_number(graft_graph *g, double v)
 {
-    const int64_t one = 1;
-    return graft_fill(g->builder, 1, &one, v);
+    return graft_fill(g->builder, 0, NULL, v);
 }
 
 graft_value graft_ops_filled(graft_graph *g, const graft_shape *s, double v) { return graft_fill(g->builder, s->rank, s->dims, v); }

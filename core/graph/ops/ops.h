@@ -40,7 +40,7 @@ int graft_ops_equal(const graft_shape *x, const graft_shape *y); /* dims only */
 const char *graft_ops_text(const graft_shape *s, char out[128]); /* "f32 [tokens, 576]" */
 
 /* ---- for decompose() and backward() */
-graft_value graft_ops_number(graft_graph *g, double v); /* [1] */
+graft_value graft_ops_number(graft_graph *g, double v); /* of rank 0: broadcasts without adding an axis */
 graft_value graft_ops_filled(graft_graph *g, const graft_shape *s, double v);
 graft_value graft_ops_reshape(graft_graph *g, graft_value x, const graft_shape *s);
 graft_value graft_ops_shape2(graft_graph *g, graft_value x, int64_t d0, int64_t d1);   /* reshape to [d0, d1] */

@@ -24,7 +24,8 @@ static void squares_decompose(graft_graph *g, const graft_node *n, graft_value *
 
 static void squares_backward(graft_graph *g, const graft_node *n, const graft_value *dout, const int *wants, graft_value *din)
 {
-    if (wants[0]) din[0] = graft_mul(g->builder, graft_scale(g->builder, n->in[0], 2.0), dout[0]);
+    const graft_shape x = graft_ops_shape(g, n->in[0]);
+    if (wants[0]) din[0] = graft_ops_reshape(g, graft_mul(g->builder, graft_scale(g->builder, n->in[0], 2.0), dout[0]), &x);
     if (n->n_in > 1 && wants[1]) din[1] = dout[0];
 }
 
@@ -58,7 +59,7 @@ static void adamw_decompose(graft_graph *gr, const graft_node *n, graft_value *o
 {
     graft_builder *b = gr->builder;
     graft_value h[HYPERS], p = n->in[0];
-    for (int i = 0; i < HYPERS; i++) h[i] = graft_slice(b, n->in[4], 0, i, 1);
+    for (int i = 0; i < HYPERS; i++) h[i] = graft_reshape(b, graft_slice(b, n->in[4], 0, i, 1), 0, NULL);
     const graft_value g = graft_mul(b, n->in[1], h[FACTOR]);
     if (graft_node_int(n, "decay")) p = graft_mul(b, p, graft_ops_not(gr, graft_mul(b, h[LR], h[DECAY])));
     out[1] = graft_add(b, graft_mul(b, n->in[2], h[BETA1]), graft_mul(b, g, graft_ops_not(gr, h[BETA1])));
@@ -94,4 +95,5 @@ const graft_op_record graft_ops_optim[] = {
         .inplace = {1, 3, 4},
         .flops = adamw_flops,
     },
-    {.name = NULL}};
+    {.name = NULL},
+};

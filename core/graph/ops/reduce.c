@@ -59,4 +59,5 @@ const graft_op_record graft_ops_reduce[] = {
         .backward = amax_backward,
         .flops = flops,
     },
-    {.name = NULL}};
+    {.name = NULL},
+};

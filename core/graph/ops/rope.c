@@ -82,4 +82,5 @@ const graft_op_record graft_ops_rope[] = {
         .inplace = {1},
         .flops = flops,
     },
-    {.name = NULL}};
+    {.name = NULL},
+};

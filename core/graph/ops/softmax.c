@@ -58,4 +58,5 @@ const graft_op_record graft_ops_softmax[] = {
         .decompose = grad_decompose,
         .flops = flops,
     },
-    {.name = NULL}};
+    {.name = NULL},
+};

@@ -70,9 +70,8 @@ static inline graft_value graft_select(graft_builder *b, graft_value c, graft_va
 /* maximum(0, x): no gradient at 0. */
 static inline graft_value graft_relu(graft_builder *b, graft_value x)
 {
-    const int64_t one = 1;
-    const graft_attr at[] = {GRAFT_INTA("rank", 1), GRAFT_INTA("d0", one), GRAFT_REALA("value", 0.0)};
-    return graft_maximum(b, b->api->op(b, "fill/1", 0, NULL, 3, at), x);
+    const graft_attr at[] = {GRAFT_INTA("rank", 0), GRAFT_REALA("value", 0.0)};
+    return graft_maximum(b, b->api->op(b, "fill/1", 0, NULL, 2, at), x);
 }
 
 /* Sum or maximum over one axis, which stays as size 1. amax of an empty axis is -inf; its gradient goes to the first maximum. */
