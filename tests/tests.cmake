@@ -8,3 +8,13 @@ file(GLOB own CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*/tests.cmake)
 foreach(file ${own})
     include(${file})
 endforeach()
+
+find_program(GRAFT_CXX NAMES c++ g++ clang++ NO_CACHE)
+if(NOT GRAFT_CXX)
+    set(GRAFT_CXX "")
+endif()
+add_test(NAME abi/headers COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/abi/headers.sh ${CMAKE_SOURCE_DIR} ${CMAKE_C_COMPILER} "${GRAFT_CXX}")
+if(NOT GRAFT_SANITIZE) # there the plugins are not libraries
+    add_test(NAME abi/installed COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/abi/installed.sh ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR} ${CMAKE_C_COMPILER} "${GRAFT_CXX}")
+    set_tests_properties(abi/installed PROPERTIES TIMEOUT 900)
+endif()
