@@ -18,3 +18,14 @@ if(NOT GRAFT_SANITIZE) # there the plugins are not libraries
     add_test(NAME abi/installed COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/abi/installed.sh ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR} ${CMAKE_C_COMPILER} "${GRAFT_CXX}")
     set_tests_properties(abi/installed PROPERTIES TIMEOUT 900)
 endif()
+
+# What .ci/run leaves out under AddressSanitizer (slow: minutes there) and what it runs under ThreadSanitizer (threads: work on several of them).
+get_property(names DIRECTORY PROPERTY TESTS)
+foreach(name ${names})
+    if(name MATCHES "^(e2e/|golden/(smollm2|trajectory))")
+        set_property(TEST ${name} APPEND PROPERTY LABELS slow)
+    endif()
+    if(name MATCHES "^(unit/base/(config|log|threads)|unit/data/|unit/train/|backends/)")
+        set_property(TEST ${name} APPEND PROPERTY LABELS threads)
+    endif()
+endforeach()
