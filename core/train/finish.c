@@ -66,17 +66,17 @@ static graft_status save_model(const graft_trainer *t, graft_error *err)
 
 /* ---- curves ----------------------------------------------------------------------------------------------------------------- */
 
-static graft_status plot(graft_trainer *t, const char *key, char out[1024], graft_error *err)
+static graft_status plot(graft_trainer *t, const char *key, char out[4096], graft_error *err)
 {
     double *steps = NULL, *values = NULL;
     size_t n = 0;
-    char title[1200], file[1024];
+    char title[4300], file[4096];
     graft_status s = graft_journal_points(&t->journal, key, &steps, &values, &n, err);
     snprintf(title, sizeof title, "training %s of %s", key, t->o->output_dir);
     const int fits = snprintf(file, sizeof file, "%s/training_%s.png", t->o->output_dir, key) < (int)sizeof file;
     if (!s && n && fits) {
         s = graft_plot_write(file, title, key, steps, values, n, err);
-        if (!s) snprintf(out, 1024, "%s", file);
+        if (!s) snprintf(out, 4096, "%s", file);
     } else if (!s && !n && !strcmp(key, "loss")) {
         graft_log(GRAFT_LOG_WARNING, "no curve was drawn: nothing was logged in %lld updates, lower logging_steps", (long long)t->step);
     }
@@ -127,7 +127,7 @@ static graft_status write_card(const graft_trainer *t, graft_error *err)
 graft_status graft_trainer_finish(graft_trainer *t, graft_error *err)
 {
     const graft_journal_moment now = graft_trainer_moment(t);
-    char unused[1024];
+    char unused[4096];
     graft_status s = save_model(t, err);
     if (!s) s = graft_journal_end(&t->journal, &now, t->result, t->flops, err);
     if (!s) s = graft_journal_save(&t->journal, t->o->output_dir, t->o, &now, t->flops, err);

@@ -103,11 +103,18 @@ static void duration(double seconds, char out[48])
     snprintf(out, 48, "%s%lld:%02lld:%02lld", head, n / 3600 % 24, n / 60 % 60, n % 60);
 }
 
-static double two_decimals(double v)
+static double rounded(double v, int decimals)
 {
-    char text[64];
-    snprintf(text, sizeof text, "%.2f", v);
+    char text[400];
+    snprintf(text, sizeof text, "%.*f", decimals, v);
     return strtod(text, NULL);
+}
+
+/* A number of updates: whole unless it is a share. */
+static void put_count(const graft_journal *j, graft_json *o, const char *key, double v)
+{
+    if (v == floor(v) && fabs(v) < 0x1p53) put_int(j, o, key, (int64_t)v);
+    else put_real(j, o, key, v);
 }
 
 /* One line of trainer_log.jsonl; NaN: the key is left out. */
@@ -122,13 +129,13 @@ static graft_status log_line(graft_journal *j, const graft_journal_moment *at, d
     if (!isnan(eval_loss)) put_real(j, o, "eval_loss", eval_loss);
     if (!isnan(rate)) put_real(j, o, "lr", rate);
     put_real(j, o, "epoch", at->epoch);
-    put_real(j, o, "percentage", two_decimals(j->total_steps ? 100.0 * (double)at->step / (double)j->total_steps : 100.0));
+    put_real(j, o, "percentage", rounded(j->total_steps ? 100.0 * (double)at->step / (double)j->total_steps : 100.0, 2));
     duration(at->seconds, time);
     graft_json_put(j->arena, o, "elapsed_time", graft_json_text(j->arena, time, strlen(time)));
     duration(at->session_steps ? at->session_seconds / (double)at->session_steps * (double)(j->total_steps - at->step) : 0.0, time);
     graft_json_put(j->arena, o, "remaining_time", graft_json_text(j->arena, time, strlen(time)));
     if (j->count_tokens) {
-        put_real(j, o, "throughput", two_decimals(at->seconds > 0 ? (double)at->tokens / at->seconds : 0.0));
+        put_real(j, o, "throughput", rounded(at->seconds > 0 ? (double)at->tokens / at->seconds : 0.0, 2));
         put_int(j, o, "total_tokens", at->tokens);
     }
     return append_line(j, o, err);
@@ -151,9 +158,9 @@ graft_status graft_journal_train(graft_journal *j, const graft_journal_moment *a
 static void put_eval(const graft_journal *j, graft_json *o, double loss, double runtime, int64_t samples, int64_t batches)
 {
     put_real(j, o, "eval_loss", loss);
-    put_real(j, o, "eval_runtime", two_decimals(runtime * 100) / 100);
-    put_real(j, o, "eval_samples_per_second", two_decimals(runtime > 0 ? (double)samples / runtime : 0.0));
-    put_real(j, o, "eval_steps_per_second", two_decimals(runtime > 0 ? (double)batches / runtime : 0.0));
+    put_real(j, o, "eval_runtime", rounded(runtime, 4));
+    put_real(j, o, "eval_samples_per_second", rounded(runtime > 0 ? (double)samples / runtime : 0.0, 3));
+    put_real(j, o, "eval_steps_per_second", rounded(runtime > 0 ? (double)batches / runtime : 0.0, 3));
 }
 
 graft_status graft_journal_eval(graft_journal *j, const graft_journal_moment *at, double loss, double runtime, int64_t samples, int64_t batches, graft_error *err)
@@ -177,9 +184,9 @@ static void put_end(const graft_journal *j, graft_json *o, const graft_train_res
 {
     put_real(j, o, "total_flos", flops);
     put_real(j, o, "train_loss", r->train_loss);
-    put_real(j, o, "train_runtime", two_decimals(r->runtime * 100) / 100);
-    put_real(j, o, "train_samples_per_second", two_decimals(r->samples_per_s * 10) / 10);
-    put_real(j, o, "train_steps_per_second", two_decimals(r->steps_per_s * 10) / 10);
+    put_real(j, o, "train_runtime", rounded(r->runtime, 4));
+    put_real(j, o, "train_samples_per_second", rounded(r->samples_per_s, 3));
+    put_real(j, o, "train_steps_per_second", rounded(r->steps_per_s, 3));
 }
 
 graft_status graft_journal_end(graft_journal *j, const graft_journal_moment *at, const graft_train_result *r, double flops, graft_error *err)
@@ -231,17 +238,17 @@ graft_status graft_journal_save(const graft_journal *j, const char *dir, const g
     put_null(j, s, "best_metric");
     put_null(j, s, "best_model_checkpoint");
     put_real(j, s, "epoch", at->epoch);
-    put_real(j, s, "eval_steps", o->eval_steps > 0 ? o->eval_steps : o->logging_steps);
+    put_count(j, s, "eval_steps", o->eval_steps > 0 ? o->eval_steps : o->logging_steps);
     put_int(j, s, "global_step", at->step);
     put_flag(j, s, "is_hyper_param_search", 0);
     put_flag(j, s, "is_local_process_zero", 1);
     put_flag(j, s, "is_world_process_zero", 1);
     graft_json_put(j->arena, s, "log_history", j->history);
-    put_real(j, s, "logging_steps", o->logging_steps);
+    put_count(j, s, "logging_steps", o->logging_steps);
     put_int(j, s, "max_steps", j->total_steps);
     put_int(j, s, "num_input_tokens_seen", j->count_tokens ? at->tokens : 0);
     put_int(j, s, "num_train_epochs", (int64_t)ceil(o->num_train_epochs));
-    put_real(j, s, "save_steps", o->save_steps);
+    put_count(j, s, "save_steps", o->save_steps);
     graft_json_put(j->arena, s, "stateful_callbacks", graft_json_new(j->arena, GRAFT_JSON_OBJECT));
     put_real(j, s, "total_flos", flops);
     put_int(j, s, "train_batch_size", o->per_device_train_batch_size);

@@ -54,8 +54,8 @@ typedef struct graft_train_result {
     double train_loss, eval_loss, runtime, samples_per_s, steps_per_s; /* eval_loss NaN: none */
     int64_t tokens;
     int interrupted;
-    char plot[1024];       /* path of training_loss.png, or "" */
-    char checkpoint[1024]; /* last checkpoint written, or "" */
+    char plot[4096];       /* path of training_loss.png, or "" */
+    char checkpoint[4096]; /* last checkpoint written, or "" */
 } graft_train_result;
 
 typedef struct graft_train_job {
