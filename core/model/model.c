@@ -38,7 +38,7 @@ static graft_status open_folder(graft_model *m, const graft_registry *r, graft_e
     status = graft_json_parse_file(m->arena, name, MAX_CONFIG, GRAFT_JSON_ALLOW_NAN, &m->original, err);
     if (status) return status;
     const graft_json *type = graft_json_get(m->original, "model_type"), *normal;
-    if (!type || type->type != GRAFT_JSON_TEXT || !type->bytes) return graft_fail(err, GRAFT_BAD_INPUT, name, "model_type must name the architecture, like \"llama\" in transformers' files; it is missing or no text");
+    if (!type || type->type != GRAFT_JSON_TEXT || !type->bytes) return graft_fail(err, GRAFT_BAD_INPUT, name, "model_type must be a text that names the architecture; is this a language model's configuration?");
     m->model_type = type->text;
     status = find_plugin(m, r, name, err);
     if (!status) status = graft_hfconfig_normalise(m->arena, name, m->original, &normal, err);
