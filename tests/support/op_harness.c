@@ -171,6 +171,8 @@ const char *op_result_name(int i)
 }
 
 /* ---- programs --------------------------------------------------------------------------------------------------------------------------------- */
+int op_harness_recompute;
+
 static const char *numbered(const char *what, int i)
 {
     static char text[8][24];
@@ -222,7 +224,7 @@ graft_status op_program_open(op_program *p, const graft_device *d, const op_case
     }
     if (with_gradients && c->seeded) add_gradients(p, in, out);
     graft_status status = graft_graph_check(p->g, err);
-    if (!status) status = graft_graph_prepare(p->g, d, 0, 0, err);
+    if (!status) status = graft_graph_prepare(p->g, d, op_harness_recompute, 1000, err);
     if (!status) status = graft_store_new(d, &p->store, err);
     if (!status) status = graft_store_add_graph(p->store, p->g, c->capacity, err);
     if (!status) status = graft_store_commit(p->store, err);

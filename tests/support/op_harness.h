@@ -80,6 +80,7 @@ void op_result_free(op_result *r);
 double op_result_error(const op_result *a, const op_result *b, int i);
 const char *op_result_name(int i); /* "output 0", "gradient 1" */
 
+extern int op_harness_recompute; /* level of the coming programs; all layers */
 typedef struct op_program {
     const op_case *c;
     graft_graph *g;
