@@ -24,6 +24,57 @@ static void about_key(graft_cli *c, const graft_arg *a)
     fprintf(c->out, "\n  %s%s%s\n", states[a->status], a->note ? (a->status == GRAFT_ARG_ALIAS ? " " : ": ") : "", a->note ? a->note : "");
 }
 
+/* Text for troff: backslashes and hyphens as themselves, no line that begins like a request. */
+static void troff(FILE *out, const char *text)
+{
+    for (int begins = 1; *text; begins = *text++ == '\n') {
+        if (begins && (*text == '.' || *text == '\'')) fputs("\\&", out);
+        if (*text == '\\') fputs("\\e", out);
+        else if (*text == '-') fputs("\\-", out);
+        else fputc(*text, out);
+    }
+}
+
+static void man_keys(FILE *out)
+{
+    size_t n;
+    const graft_arg_group *g = graft_arg_groups(&n);
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(g[i].name, "graft")) continue;
+        for (size_t k = 0; k < g[i].n; k++) {
+            fputs(".TP\n.B ", out);
+            troff(out, g[i].args[k].name);
+            fputc('\n', out);
+            troff(out, g[i].args[k].help);
+            fprintf(out, "%s%s%s\n", g[i].args[k].fallback ? " (" : "", g[i].args[k].fallback ? g[i].args[k].fallback : "", g[i].args[k].fallback ? ")" : "");
+        }
+    }
+}
+
+/* graft.1, made of the same texts as the help. */
+static void manual(FILE *out)
+{
+    size_t n;
+    const graft_command *const *all = graft_commands(&n);
+    fputs(".TH GRAFT 1 \"\" \"graft " GRAFT_VERSION "\" \"User Commands\"\n.SH NAME\ngraft \\- fine\\-tune language models\n"
+          ".SH SYNOPSIS\n.B graft\n.I COMMAND\n[\\fIFILE.yaml\\fR] [\\fIkey\\fR=\\fIvalue\\fR ...] [\\fB\\-\\-\\fIkey value\\fR ...]\n"
+          ".SH DESCRIPTION\nKeys are those of LLaMA\\-Factory. They come from a YAML file, from words key=value and from flags, in any mix; what stands\n"
+          "on the command line wins over the file. One file may hold the keys of several commands. Unknown keys are errors.\n.SH COMMANDS\n",
+          out);
+    for (size_t i = 0; i < n; i++) {
+        fprintf(out, ".SS %s\n", all[i]->name);
+        troff(out, all[i]->summary);
+        fputs("\n.PP\n.nf\n", out);
+        troff(out, all[i]->usage);
+        fputs(".fi\n", out);
+    }
+    fputs(".SH KEYS OF GRAFT'S OWN\n", out);
+    man_keys(out);
+    fputs(".SH EXIT STATUS\n.TP\n.B 0\ndone\n.TP\n.B 1\nsomething to correct: arguments, files, data, memory\n.TP\n.B 2\na fault in graft\n.TP\n.B 130\ninterrupted; the work was saved\n"
+          ".SH FILES\n.TP\n.I dataset_info.json\nin dataset_dir: datasets, as LLaMA\\-Factory has them\n.TP\n.I ~/.config/graft/registry.json\ndatasets and plugins of the user\n",
+          out);
+}
+
 static graft_status run(graft_cli *c, graft_error *err)
 {
     if (graft_args_flag(c->args, "compat")) {
@@ -32,6 +83,10 @@ static graft_status run(graft_cli *c, graft_error *err)
         graft_args_compat(&text);
         fwrite(text.data, 1, text.bytes, c->out);
         graft_str_free(&text);
+        return GRAFT_OK;
+    }
+    if (graft_args_flag(c->args, "man")) {
+        manual(c->out);
         return GRAFT_OK;
     }
     if (!c->n_words) {
@@ -59,7 +114,8 @@ const graft_command graft_command_help = {
     .usage = "Usage: graft help [COMMAND | KEY]\n\n"
              "  graft help train\n"
              "  graft help lora_rank\n"
-             "  graft help --compat     every LLaMA-Factory key and what becomes of it, as Markdown\n",
+             "  graft help --compat     every LLaMA-Factory key and what becomes of it, as Markdown\n"
+             "  graft help --man        the manual page\n",
     .positional = 1,
     .run = run,
 };

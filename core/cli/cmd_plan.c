@@ -15,7 +15,11 @@ static void print_json(graft_cli *c, const graft_memory *m)
     graft_cli_print_json(c, o, 2);
 }
 
-static void row(graft_cli *c, const char *what, int64_t bytes, const char *why) { fprintf(c->out, "  %-12s %9.3f GiB   %s\n", what, (double)bytes / (double)(1 << 30), why); }
+static void row(graft_cli *c, const char *what, int64_t bytes, const char *why)
+{
+    char text[32];
+    fprintf(c->out, "  %-12s %10s%s%s\n", what, graft_bytes_text(bytes, text), *why ? "   " : "", why);
+}
 
 static void print_text(graft_cli *c, const graft_job *j, const graft_memory *m)
 {

@@ -28,22 +28,22 @@ static void wipe(view *v)
 
 static void log_line(view *v, const graft_train_progress *p)
 {
-    char left[32];
+    char left[32], memory[32];
     clock_text(p->remaining_seconds, left);
-    fprintf(v->c->err, "step %lld/%lld  epoch %.2f  loss %.4f  grad_norm %.4f  lr %.3g  %.0f tokens/s  %s left  %.2f GiB", (long long)p->step, (long long)p->total_steps, p->epoch, p->loss, p->grad_norm, p->learning_rate, p->tokens_per_s, left, (double)p->memory_bytes / (double)(1 << 30));
+    fprintf(v->c->err, "step %lld/%lld  epoch %.2f  loss %.4f  grad_norm %.4f  lr %.3g  %.0f tokens/s  %s left  %s", (long long)p->step, (long long)p->total_steps, p->epoch, p->loss, p->grad_norm, p->learning_rate, p->tokens_per_s, left, graft_bytes_text(p->memory_bytes, memory));
     if (!isnan(p->eval_loss)) fprintf(v->c->err, "  eval_loss %.4f", p->eval_loss);
     fputc('\n', v->c->err);
 }
 
 static void bar_line(view *v, const graft_train_progress *p)
 {
-    char bar[BAR + 1], left[32];
+    char bar[BAR + 1], left[32], memory[32];
     const int full = p->total_steps ? (int)(BAR * p->step / p->total_steps) : BAR;
     memset(bar, '.', BAR);
     memset(bar, '=', (size_t)(full < BAR ? full : BAR));
     bar[BAR] = 0;
     clock_text(p->remaining_seconds, left);
-    fprintf(v->c->err, "\r\033[K[%s] %lld/%lld  loss %.4f  %.0f tokens/s  %s left  %.2f GiB", bar, (long long)p->step, (long long)p->total_steps, p->loss, p->tokens_per_s, left, (double)p->memory_bytes / (double)(1 << 30));
+    fprintf(v->c->err, "\r\033[K[%s] %lld/%lld  loss %.4f  %.0f tokens/s  %s left  %s", bar, (long long)p->step, (long long)p->total_steps, p->loss, p->tokens_per_s, left, graft_bytes_text(p->memory_bytes, memory));
     v->bar = 1;
 }
 

@@ -231,26 +231,34 @@ static graft_status fewest_blocks(choice *c, int64_t limit)
     return !s && c->m->recompute_layers != high ? try_level(c, 2, high) : s;
 }
 
-static double gib(int64_t bytes) { return (double)bytes / (double)(1 << 30); }
+const char *graft_bytes_text(int64_t bytes, char out[32])
+{
+    const double mib = (double)bytes / (double)(1 << 20);
+    if (mib >= 1000) snprintf(out, 32, "%.2f GiB", mib / 1024);
+    else snprintf(out, 32, mib < 10 ? "%.2f MiB" : mib < 100 ? "%.1f MiB"
+                                                             : "%.0f MiB",
+                  mib);
+    return out;
+}
 
 /* Nothing fits: a sentence with what would. Smaller batches are bounded by their longest sample. */
 static graft_status refuse(choice *c, int64_t limit)
 {
     const graft_train_options *o = c->job->options;
     const int64_t batch = o->per_device_train_batch_size, needed = c->m->total;
-    const char *whose = o->memory_bytes > 0 ? "memory allows" : "the device has";
+    const char *whose = o->memory_bytes > 0 ? "memory allows" : "the device has", *how = o->no_recompute ? "" : " with everything recomputed";
+    char need[32], have[32], smallest[32];
     for (int64_t smaller = batch / 2; smaller >= 1; smaller /= 2) {
         const int64_t capacity[GRAFT_SYMBOLS] = {(c->capacity[0] * smaller + batch - 1) / batch, smaller, (c->capacity[2] * smaller + batch - 1) / batch, 0};
-        choice half = *c;
-        half.capacity = capacity;
-        const graft_status s = try_level(&half, o->no_recompute ? 0 : 2, o->no_recompute ? 0 : c->m->layers);
+        choice part = *c;
+        part.capacity = capacity;
+        const graft_status s = try_level(&part, o->no_recompute ? 0 : 2, o->no_recompute ? 0 : c->m->layers);
         if (s) return s;
         if (c->m->total > limit) continue;
-        return graft_fail(c->err, GRAFT_NO_MEMORY, NULL, "this run needs %.2f GiB%s, %s %.2f GiB: per_device_train_batch_size %lld with gradient_accumulation_steps %lld would need about %.2f GiB%s", gib(needed),
-                          o->no_recompute ? "" : " with everything recomputed", whose, gib(limit), (long long)smaller, (long long)(o->gradient_accumulation_steps * batch / smaller), gib(c->m->total), o->no_recompute ? "; disable_gradient_checkpointing forbids recomputing" : "");
+        return graft_fail(c->err, GRAFT_NO_MEMORY, NULL, "this run needs %s%s, %s %s: per_device_train_batch_size %lld with gradient_accumulation_steps %lld would need about %s%s", graft_bytes_text(needed, need), how, whose, graft_bytes_text(limit, have), (long long)smaller,
+                          (long long)(o->gradient_accumulation_steps * batch / smaller), graft_bytes_text(c->m->total, smallest), o->no_recompute ? "; disable_gradient_checkpointing forbids recomputing" : "");
     }
-    return graft_fail(c->err, GRAFT_NO_MEMORY, NULL, "this run needs %.2f GiB%s, %s %.2f GiB: even one sample at a time takes %.2f GiB; lower cutoff_len, train fewer weights or choose a smaller model", gib(needed),
-                      o->no_recompute ? "" : " with everything recomputed", whose, gib(limit), gib(c->m->total));
+    return graft_fail(c->err, GRAFT_NO_MEMORY, NULL, "this run needs %s%s, %s %s: even one sample at a time takes %s; lower cutoff_len, train fewer weights or choose a smaller model", graft_bytes_text(needed, need), how, whose, graft_bytes_text(limit, have), graft_bytes_text(c->m->total, smallest));
 }
 
 graft_status graft_train_choose(const graft_train_job *job, const graft_train_steps *steps, graft_train_graphs *graphs, int64_t capacity[GRAFT_SYMBOLS], int64_t eval_capacity[GRAFT_SYMBOLS], graft_memory *m, graft_error *err)

@@ -233,11 +233,10 @@ static graft_status prepare_folder(const graft_trainer *t, const char *checkpoin
 static void say_plan(const graft_trainer *t)
 {
     const graft_memory *m = &t->memory;
-    const double g = (double)(1 << 30);
+    static const char *const how[] = {"nothing is recomputed", "cheap values are recomputed", "blocks are recomputed"};
+    char t0[32], t1[32], t2[32], t3[32], t4[32], t5[32];
     graft_log(GRAFT_LOG_INFO, "trainable parameters: %lld of %lld (%.4f %%)", (long long)m->trainable, (long long)m->parameters, m->parameters ? 100.0 * (double)m->trainable / (double)m->parameters : 0.0);
-    graft_log(GRAFT_LOG_INFO, "memory: %.2f GiB = weights %.2f + gradients %.2f + optimiser %.2f + activations %.2f + workspace %.2f; recompute %s", (double)m->total / g, (double)m->weights / g, (double)m->gradients / g, (double)m->optimiser / g, (double)m->activations / g, (double)m->workspace / g,
-              m->recompute_level == 0 ? "nothing" : m->recompute_level == 1 ? "cheap values"
-                                                                            : "whole blocks");
+    graft_log(GRAFT_LOG_INFO, "memory: %s = weights %s + gradients %s + optimiser %s + activations %s + workspace %s; %s", graft_bytes_text(m->total, t0), graft_bytes_text(m->weights, t1), graft_bytes_text(m->gradients, t2), graft_bytes_text(m->optimiser, t3), graft_bytes_text(m->activations, t4), graft_bytes_text(m->workspace, t5), how[m->recompute_level]);
     graft_log(GRAFT_LOG_INFO, "%lld samples, %lld updates of %lld x %lld samples, up to %lld tokens in a micro-batch", (long long)graft_dataset_count(t->job->train), (long long)t->steps.total, (long long)t->o->per_device_train_batch_size, (long long)t->o->gradient_accumulation_steps, (long long)m->tokens);
 }
 

@@ -85,4 +85,7 @@ typedef struct graft_memory {
 } graft_memory;
 graft_status graft_train_plan(const graft_train_job *job, graft_memory *out, graft_error *err);
 
+/* "1.25 GiB", "380 MiB": for people. Returns out. */
+const char *graft_bytes_text(int64_t bytes, char out[32]);
+
 #endif
