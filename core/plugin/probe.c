@@ -168,7 +168,8 @@ static void be_child(const job *j, int out, int err)
 
 /* ---- in the parent ---- */
 
-static const char *signal_name(int number)
+/* The signals that only the code itself brings about; NULL for others, such as Ctrl-C or a kill for want of memory. */
+static const char *fault_name(int number)
 {
     switch (number) {
     case SIGILL: return "illegal instruction";
@@ -176,10 +177,9 @@ static const char *signal_name(int number)
     case SIGBUS: return "bus error";
     case SIGFPE: return "arithmetic exception";
     case SIGSEGV: return "segmentation fault";
-    case SIGKILL: return "killed";
     case SIGTRAP: return "trap";
     case SIGSYS: return "forbidden system call";
-    default: return "unexpected";
+    default: return NULL;
     }
 }
 
@@ -203,7 +203,7 @@ static int ended_badly(int over, int status, const note *n, graft_probe_report *
 {
     const char *at = stage_names[n->stage >= 0 && n->stage <= STAGE_DONE ? n->stage : STAGE_START];
     if (!over) return snprintf(r->reason, sizeof r->reason, "the probe process did not finish within %g s in stage %s", time_limit / 1000.0, at);
-    if (WIFSIGNALED(status)) return snprintf(r->reason, sizeof r->reason, "the probe process died with signal %d (%s) in stage %s", WTERMSIG(status), signal_name(WTERMSIG(status)), at);
+    if (WIFSIGNALED(status)) return snprintf(r->reason, sizeof r->reason, "the probe process died with signal %d (%s) in stage %s", WTERMSIG(status), fault_name(WTERMSIG(status)), at);
     if (n->stage != STAGE_DONE) return snprintf(r->reason, sizeof r->reason, "the plugin ended its process in stage %s", at);
     return 0;
 }
@@ -249,9 +249,10 @@ static void collect_notes(const graft_trusted *t, const note *n, int err_fd, gra
     }
 }
 
-graft_status graft_probe_quarantined(const char *label, const char *path, const graft_probe_report *r, graft_error *err)
+/* named: a registry entry has this name; else the file is what can be retried. */
+static graft_status quarantined(const graft_trusted *t, int named, const graft_probe_report *r, graft_error *err)
 {
-    return graft_fail(err, GRAFT_UNSUPPORTED, path, "probed: %s: %s. Quarantined by sha256; 'graft plugin retry %s' tries again.", label, r->reason, label);
+    return graft_fail(err, GRAFT_UNSUPPORTED, t->path, "probed: %s: %s. Quarantined by sha256; 'graft plugin retry %s' tries again.", t->name, r->reason, named ? t->name : t->path);
 }
 
 static graft_status judge(const job *j, int over, int status, int out, int err_fd, graft_probe_report *r, graft_error *err)
@@ -263,10 +264,12 @@ static graft_status judge(const job *j, int over, int status, int out, int err_f
     snprintf(r->name, sizeof r->name, "%s", n->name);
     snprintf(r->version, sizeof r->version, "%s", n->version);
     snprintf(r->file, sizeof r->file, "%.1023s", t->path);
+    if (over && WIFSIGNALED(status) && !fault_name(WTERMSIG(status)))
+        return graft_fail(err, GRAFT_CANCELLED, t->path, "probed: %s: the probe process was ended from outside (signal %d). Try again.", t->name, WTERMSIG(status));
     r->quarantined = ended_badly(over, status, n, r) != 0;
     if (r->quarantined) {
         graft_probe_keep(t->sha256, r);
-        return graft_probe_quarantined(t->name, t->path, r, err);
+        return quarantined(t, j->name != NULL, r, err);
     }
     if (n->failed) {
         const graft_error said = n->err; /* copied before it is believed: the page was the plugin's to overwrite */
@@ -301,7 +304,7 @@ static graft_status run_child(const job *j, int out, int err_fd, graft_probe_rep
 
 graft_status graft_probe(const graft_trusted *t, graft_kind kind, const char *name, const graft_json *entry, graft_probe_report *out, graft_error *err)
 {
-    if (graft_probe_recall(t->sha256, out)) return out->quarantined ? graft_probe_quarantined(t->name, t->path, out, err) : GRAFT_OK;
+    if (graft_probe_recall(t->sha256, out)) return out->quarantined ? quarantined(t, name != NULL, out, err) : GRAFT_OK;
     memset(out, 0, sizeof *out);
     job j = {t, kind, name, graft_json_get(graft_json_get(entry, "requires"), "library"), NULL};
     void *page = mmap(NULL, sizeof(note), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

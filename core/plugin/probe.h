@@ -29,7 +29,4 @@ graft_status graft_probe_forget(const char sha256[65], graft_error *err); /* fin
 char *graft_probe_folder(void);                                           /* graft_free; NULL when there is no home folder */
 void graft_probe_time_limit(int milliseconds);                            /* 0: the default of 20 s */
 
-/* "NAME: the probe process died ... Quarantined by sha256; 'graft plugin retry NAME' tries again." [any] */
-graft_status graft_probe_quarantined(const char *label, const char *path, const graft_probe_report *r, graft_error *err);
-
 #endif

@@ -116,6 +116,7 @@ static const struct wrong {
     {"init_hangs", "", "probed: init_hangs: the probe process did not finish within 0.3 s in stage init" RETRY("init_hangs")},
     {"constructor_crashes", "", "probed: constructor_crashes: the probe process died with signal 11 (segmentation fault) in stage open" RETRY("constructor_crashes")},
     {"fini_crashes", "", "probed: fini_crashes: the probe process died with signal 11 (segmentation fault) in stage fini" RETRY("fini_crashes")},
+    {"ended", "", "probed: ended: the probe process was ended from outside (signal 9). Try again."},
     {"prints", "", "probed: prints: wrote \"hello from a plugin \" to standard output, which belongs to the program's results. Use host->log."},
     {"rounds_up", "", "probed: rounds_up: changes the processor's rounding mode, which would change every number of the program. Restore it before init returns."},
 #if defined(__SSE__)
