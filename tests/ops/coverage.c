@@ -18,6 +18,11 @@ static void open_devices(void)
     n_devices = 1 + op_other_devices(devices + 1, MAX_DEVICES - 1);
 }
 
+static void close_devices(void)
+{
+    for (int i = 0; i < n_devices; i++) graft_device_close(&devices[i]);
+}
+
 static const graft_device *device_named(const char *name)
 {
     for (int i = 0; i < n_devices; i++) {
@@ -122,6 +127,7 @@ START_TEST(the_documented_table_is_true)
     }
     for (int i = 0; i < n_devices; i++) ck_assert_msg(strstr(heading, devices[i].name) != NULL, "docs/ops.md has no column for backend %s", devices[i].name);
     graft_free(text);
+    close_devices();
     fflush(stdout);
     ck_assert_msg(wrong == 0, "%d lines of the table in docs/ops.md are not what the records and backends say; the right table is above", wrong);
 }
@@ -154,6 +160,7 @@ START_TEST(every_record_is_whole)
     int32_t claims = 0;
     devices[0].table->ops(devices[0].dev, &claims);
     ck_assert_int_eq(claims, (int)n);
+    close_devices();
 }
 END_TEST
 

@@ -186,6 +186,12 @@ static int grad_shape(graft_graph *g, const graft_node *n, graft_shape *out)
     if (graft_ops_heads_of(g, n, &a) || graft_ops_expect(g, n, 6, "o", GRAFT_OPS_F32, 2) || graft_ops_expect(g, n, 7, "lse", GRAFT_OPS_F32, 2) ||
         graft_ops_expect(g, n, 8, "do", GRAFT_OPS_F32, 2) || graft_ops_same(g, n, 0, 6) || graft_ops_same(g, n, 0, 8))
         return -1;
+    const graft_shape lse = graft_ops_shape(g, n->in[7]);
+    if (lse.dims[0] != a.T || lse.dims[1] != a.n) {
+        char text[128];
+        graft_graph_error(g, "%s expects lse [T, %lld], found %s", n->op->name, (long long)a.n, graft_ops_text(&lse, text));
+        return -1;
+    }
     out[0] = graft_ops_shape(g, n->in[0]);
     out[1] = out[2] = graft_ops_shape(g, n->in[1]);
     out[3] = out[4] = graft_ops_has(n, 4) ? graft_ops_shape(g, n->in[4]) : (graft_shape){GRAFT_F32, 2, {0, a.kv * a.h, 0, 0}};

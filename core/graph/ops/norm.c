@@ -36,6 +36,17 @@ static graft_shape rows(const graft_shape *x)
     return s;
 }
 
+/* Input i holds one number a row of x. */
+static int per_row(graft_graph *g, const graft_node *n, int i, const char *what, const graft_shape *x)
+{
+    char a[128], b[128];
+    if (graft_ops_expect(g, n, i, what, GRAFT_OPS_F32, -1)) return -1;
+    const graft_shape want = rows(x), s = graft_ops_shape(g, n->in[i]);
+    if (graft_ops_equal(&s, &want)) return 0;
+    graft_graph_error(g, "%s expects %s %s, found %s", n->op->name, what, graft_ops_text(&want, a), graft_ops_text(&s, b));
+    return -1;
+}
+
 /* Mean over the last axis, kept as size 1. */
 static graft_value mean(graft_graph *g, graft_value v)
 {
@@ -93,7 +104,7 @@ static void rms_backward(graft_graph *g, const graft_node *n, const graft_value 
 static int rms_grad_shape(graft_graph *g, const graft_node *n, graft_shape *out)
 {
     graft_shape x;
-    if (check(g, n, 1, 2, &x) || graft_ops_expect(g, n, 2, "rstd", GRAFT_OPS_F32, x.rank) || graft_ops_expect(g, n, 3, "dy", GRAFT_OPS_F32, x.rank) ||
+    if (check(g, n, 1, 2, &x) || per_row(g, n, 2, "rstd", &x) || graft_ops_expect(g, n, 3, "dy", GRAFT_OPS_F32, x.rank) ||
         graft_ops_same(g, n, 0, 3))
         return -1;
     out[0] = x, out[1] = graft_ops_vector(GRAFT_F32, x.dims[last(&x)]);
@@ -147,7 +158,7 @@ static void layer_backward(graft_graph *g, const graft_node *n, const graft_valu
 static int layer_grad_shape(graft_graph *g, const graft_node *n, graft_shape *out)
 {
     graft_shape x;
-    if (check(g, n, 1, 2, &x) || graft_ops_expect(g, n, 2, "mean", GRAFT_OPS_F32, x.rank) || graft_ops_expect(g, n, 3, "rstd", GRAFT_OPS_F32, x.rank) ||
+    if (check(g, n, 1, 2, &x) || per_row(g, n, 2, "mean", &x) || per_row(g, n, 3, "rstd", &x) ||
         graft_ops_expect(g, n, 4, "dy", GRAFT_OPS_F32, x.rank) || graft_ops_same(g, n, 0, 4))
         return -1;
     out[0] = x, out[1] = out[2] = graft_ops_vector(GRAFT_F32, x.dims[last(&x)]);

@@ -7,7 +7,7 @@
 
 static int shape(graft_graph *g, const graft_node *n, graft_shape *out)
 {
-    char text[128];
+    char text[128], more[128];
     if (graft_ops_expect(g, n, 0, "x", GRAFT_OPS_F32, 2) || graft_ops_expect(g, n, 1, "pos", GRAFT_OPS_I32, 1) ||
         graft_ops_expect(g, n, 2, "inv_freq", GRAFT_OPS_F32, 1))
         return -1;
@@ -15,7 +15,7 @@ static int shape(graft_graph *g, const graft_node *n, graft_shape *out)
     const int64_t head = graft_node_int(n, "head");
     out[0] = x;
     if (pos.dims[0] != x.dims[0]) {
-        graft_graph_error(g, "%s expects one position for each row of x %s, found %s", n->op->name, graft_ops_text(&x, text), "another number");
+        graft_graph_error(g, "%s expects a position for each row of x %s, found %s", n->op->name, graft_ops_text(&x, text), graft_ops_text(&pos, more));
         return -1;
     }
     if (head > 0 && x.dims[1] >= 0 && x.dims[1] % head == 0 && freq.dims[0] >= 1 && freq.dims[0] <= head / 2) return 0;
