@@ -6,26 +6,32 @@
 
 /* The inputs of the model's graph for some samples laid end to end. Labels are shifted here: row t predicts token t + 1 of its sequence. */
 typedef struct graft_batch {
-    int64_t  tokens, sequences, labelled;
-    int64_t  counted;       /* labels != -100 before the shift: transformers' denominator (a labelled first token counts) */
-    int32_t *ids, *positions;         /* [tokens]       */
-    int32_t *borders;                 /* [sequences, 4] */
-    int32_t *label_rows, *labels;     /* [labelled]     */
-    float   *label_weight;            /* [labelled], filled by the trainer */
-    int64_t  room_tokens, room_sequences;
+    int64_t tokens, sequences, labelled;
+    int64_t counted;              /* labels != -100 before the shift: transformers' denominator (a labelled first token counts) */
+    int32_t *ids, *positions;     /* [tokens]       */
+    int32_t *borders;             /* [sequences, 4] */
+    int32_t *label_rows, *labels; /* [labelled]     */
+    float *label_weight;          /* [labelled], filled by the trainer */
+    int64_t room_tokens, room_sequences;
 } graft_batch;
 graft_status graft_batch_new(graft_batch **out, int64_t max_tokens, int64_t max_sequences, graft_error *err);
-void         graft_batch_free(graft_batch *b);
-void         graft_batch_clear(graft_batch *b);
+void graft_batch_free(graft_batch *b);
+void graft_batch_clear(graft_batch *b);
 /* 0 when it does not fit. */
-int          graft_batch_add(graft_batch *b, const graft_sample *s);
+int graft_batch_add(graft_batch *b, const graft_sample *s);
 
 /* Which samples make up micro-batch m of epoch e: order of torch's RandomSampler with generator seed (seed + epoch), or sequential; the last batch may be short. */
-typedef struct graft_order { int64_t n, per_batch; uint64_t seed; int shuffle; int64_t epoch; int64_t *index; } graft_order;
+typedef struct graft_order {
+    int64_t n, per_batch;
+    uint64_t seed;
+    int shuffle;
+    int64_t epoch;
+    int64_t *index;
+} graft_order;
 graft_status graft_order_new(graft_order *o, int64_t n, int64_t per_batch, uint64_t seed, int shuffle, graft_error *err);
-void         graft_order_free(graft_order *o);
-int64_t      graft_order_batches(const graft_order *o);               /* per epoch */
+void graft_order_free(graft_order *o);
+int64_t graft_order_batches(const graft_order *o); /* per epoch */
 graft_status graft_order_epoch(graft_order *o, int64_t epoch, graft_error *err);
-int64_t      graft_order_batch(const graft_order *o, int64_t batch, const int64_t **samples); /* count of samples */
+int64_t graft_order_batch(const graft_order *o, int64_t batch, const int64_t **samples); /* count of samples */
 
 #endif

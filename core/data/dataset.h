@@ -6,39 +6,42 @@
 #include "core/plugin/load.h"
 
 typedef struct graft_sample {
-    int64_t        n;       /* tokens                            */
-    const int32_t *ids;     /* [n]                               */
-    const int32_t *labels;  /* [n], -100: no loss; not shifted   */
+    int64_t n;             /* tokens                            */
+    const int32_t *ids;    /* [n]                               */
+    const int32_t *labels; /* [n], -100: no loss; not shifted   */
 } graft_sample;
 
 typedef struct graft_dataset_options {
-    const char *names;             /* "identity,alpaca_en_demo" (registry), or a file's path                        */
+    const char *names; /* "identity,alpaca_en_demo" (registry), or a file's path                        */
     const char *dataset_dir;
-    int64_t     cutoff_len;        /* 2048 */
-    int64_t     max_samples;       /* per dataset, 0: all */
-    int         train_on_prompt, mask_history;
-    double      val_size;          /* 0; >= 1: samples, < 1: share */
-    uint64_t    seed;
-    const char *default_system;    /* NULL: the template's own */
+    int64_t cutoff_len;  /* 2048 */
+    int64_t max_samples; /* per dataset, 0: all */
+    int train_on_prompt, mask_history;
+    double val_size; /* 0; >= 1: samples, < 1: share */
+    uint64_t seed;
+    const char *default_system; /* NULL: the template's own; "": none */
+    graft_thinking thinking;    /* of reasoning templates */
+    int preserve_thinking, split_special_tokens;
 } graft_dataset_options;
 
 /* Nothing is dropped silently. */
 typedef struct graft_dataset_report {
     int64_t records, kept, dropped, truncated, tokens_cut, tokens, labelled;
-    const char *first_drop;        /* "identity.json: record 3: output is missing", or NULL */
+    const char *first_drop; /* "identity.json: record 3: output is null", or NULL; lives as long as the train dataset */
 } graft_dataset_report;
 
 typedef struct graft_dataset graft_dataset;
 /* Reads, renders and tokenises (in parallel) all records. eval gets the val_size part. */
 graft_status graft_dataset_load(const graft_registry *r, const graft_dataset_options *o, const graft_template *t, const graft_tokenizer *tok,
                                 graft_dataset **train, graft_dataset **eval, graft_dataset_report *report, graft_error *err);
-void         graft_dataset_free(graft_dataset *d);
-int64_t      graft_dataset_count(const graft_dataset *d);
+void graft_dataset_free(graft_dataset *d);
+int64_t graft_dataset_count(const graft_dataset *d);
 graft_sample graft_dataset_at(const graft_dataset *d, int64_t i);
 
 /* One sample from explicit arrays (score, golden). Copies. */
 graft_dataset *graft_dataset_empty(void);
-graft_status   graft_dataset_add(graft_dataset *d, const int32_t *ids, const int32_t *labels, int64_t n, graft_error *err);
+const char *graft_dataset_keep(graft_dataset *d, const char *text); /* a copy that lives as long as the dataset; NULL when out of memory */
+graft_status graft_dataset_add(graft_dataset *d, const int32_t *ids, const int32_t *labels, int64_t n, graft_error *err);
 
 /* LLaMA-Factory's rule: lengths kept of a (prompt, answer) pair within the budget. */
 void graft_infer_seqlen(int64_t source, int64_t target, int64_t cutoff, int64_t *keep_source, int64_t *keep_target);

@@ -48,6 +48,29 @@ typedef struct graft_format_table {
     void         (*close)(void *stream);                                                                                       /* [control] */
 } graft_format_table;
 
+/* For sniff: 1 when the first JSON object in head (of a list or of lines) has this key at its top level, 0 when not, -1 when head holds no object. [any] */
+static inline int graft_head_has_key(const char *head, size_t bytes, const char *key)
+{
+    size_t i = 0, depth = 0, n = 0;
+    while (key[n]) n++;
+    while (i < bytes && head[i] != '{' && head[i] != '"') i++; /* a byte order mark, blanks, the list's bracket */
+    if (i == bytes || head[i] != '{') return -1;
+    for (; i < bytes; i++) {
+        if (head[i] == '{' || head[i] == '[') depth++;
+        if (head[i] == '}' || head[i] == ']') depth--;
+        if (!depth) return 0;
+        if (head[i] != '"') continue;
+        const size_t from = ++i;
+        while (i < bytes && head[i] != '"') i += head[i] == '\\' ? 2 : 1;
+        if (i >= bytes) return 0;
+        size_t after = i + 1, same = 0;
+        while (after < bytes && (head[after] == ' ' || head[after] == '\n' || head[after] == '\r' || head[after] == '\t')) after++;
+        while (same < n && from + same < i && head[from + same] == key[same]) same++;
+        if (depth == 1 && after < bytes && head[after] == ':' && same == n && from + n == i) return 1;
+    }
+    return 0;
+}
+
 #ifdef __cplusplus
 }
 #endif
