@@ -26,25 +26,26 @@ static forward forward_of(const attention *a, char *scratch)
     return f;
 }
 
-/* One row of scores becomes probabilities against the running maximum; o and sum shrink when the maximum grew. */
-static void soften(const attention *a, const forward *f, int64_t r, int64_t low, int64_t high)
+/* One row of scores becomes probabilities against the running maximum; o and sum shrink when the maximum grew. Past `end`, a multiple of NR, nobody reads. */
+static void soften(const attention *a, const forward *f, int64_t r, int64_t low, int64_t high, int64_t end)
 {
     float *s = f->s + r * BK;
     if (low >= high) {
-        memset(s, 0, BK * sizeof *s);
+        memset(s, 0, (size_t)end * sizeof *s);
         return;
     }
-    vf top = v_set(-__builtin_inff());
-    for (int64_t j = 0; j < BK; j += VW) {
+    const int whole = low == 0 && high >= end;
+    vf tops = v_set(-__builtin_inff());
+    for (int64_t j = 0; j < end; j += VW) {
         vf x = v_load(s + j);
         if (a->softcap > 0.0f) x = v_tanh(x / a->softcap) * a->softcap;
-        x = v_select(inside(j, low, high), x, v_set(-__builtin_inff()));
-        top = v_max(top, x);
-        v_store(s + j, x);
+        if (!whole) x = v_select(inside(j, low, high), x, v_set(-__builtin_inff()));
+        if (!whole || a->softcap > 0.0f) v_store(s + j, x);
+        tops = v_max(tops, x);
     }
-    const float before = f->top[r], block = v_top(top), now = block > before ? block : before;
+    const float before = f->top[r], top = v_top(tops), now = top > before ? top : before;
     vf sum = {0};
-    for (int64_t j = 0; j < BK; j += VW) {
+    for (int64_t j = 0; j < end; j += VW) {
         const vf p = v_exp_small(v_load(s + j) - now);
         sum = sum + p;
         v_store(s + j, p);
@@ -64,22 +65,34 @@ typedef struct keys {
     int extra;
 } keys; /* a block of them; key: place of the first among the own */
 
+/* How many of the block's keys the rows i .. i + MR see at most: those behind are neither multiplied nor read. */
+INLINE int64_t seen_by(const keys *b, int64_t i, int64_t rows, int64_t nq, int64_t place)
+{
+    if (b->extra) return b->n;
+    int64_t last = 0;
+    for (int64_t r = i; r < rows && r < i + MR; r++) last = most(last, r % nq);
+    return most(0, least(b->n, place + last + 1 - b->key));
+}
+
 static void meet(const attention *a, const forward *f, int64_t rows, int64_t nq, int64_t place, const keys *b)
 {
-    const int64_t panels = (b->n + NR - 1) / NR;
-    for (int64_t j = 0; j < panels; j++) pack_across(b->k + j * NR * b->ld, b->ld, b->n - j * NR, a->h, f->kt + j * NR * a->h, NR);
-    copy_rows(b->v, b->ld, b->n, b->n, a->h, a->hp, f->v);
-    for (int64_t j = 0; j < panels; j++)
-        for (int64_t i = 0; i < rows; i += MR)
-            tile(least(MR, rows - i), NR, a->h, f->q + i * a->h, 1, MR, f->kt + j * NR * a->h, NR, a->scale, f->s + i * BK + j * NR, BK, NULL, 0);
-    for (int64_t r = 0; r < rows; r++) {
-        int64_t low, high;
-        visible(a, b->extra, place + r % nq, b->key, b->n, &low, &high);
-        soften(a, f, r, low, high);
+    for (int64_t j = 0; j < b->n; j += NR) pack_across(b->k + j * b->ld, b->ld, b->n - j, a->h, f->kt + j * a->h, NR);
+    const int direct = a->h == a->hp;
+    if (!direct) copy_rows(b->v, b->ld, b->n, b->n, a->h, a->hp, f->v);
+    const float *v = direct ? b->v : f->v;
+    const int64_t ldv = direct ? b->ld : a->hp;
+    for (int64_t i = 0; i < rows; i += MR) {
+        const int64_t seen = seen_by(b, i, rows, nq, place), valid = least(MR, rows - i);
+        for (int64_t j = 0; j < seen; j += NR) tile(valid, NR, a->h, f->q + i * a->h, 1, MR, f->kt + j * a->h, NR, a->scale, f->s + i * BK + j, BK, NULL, 0);
+        for (int64_t r = i; r < i + valid; r++) {
+            int64_t low, high;
+            visible(a, b->extra, place + r % nq, b->key, b->n, &low, &high);
+            soften(a, f, r, low, high, round_up(seen, NR));
+        }
+        if (!seen) continue;
+        for (int64_t j = 0; j < a->hp; j += NR)
+            tile(valid, NR, seen, f->s + i * BK, BK, 1, v + j, ldv, 1.0f, f->o + i * a->hp + j, a->hp, f->o + i * a->hp + j, a->hp);
     }
-    for (int64_t j = 0; j < a->hp; j += NR)
-        for (int64_t i = 0; i < rows; i += MR)
-            tile(least(MR, rows - i), NR, b->n, f->s + i * BK, BK, 1, f->v + j, a->hp, 1.0f, f->o + i * a->hp + j, a->hp, f->o + i * a->hp + j, a->hp);
 }
 
 static void unit(void *ctx, int64_t index, int thread)

@@ -10,7 +10,7 @@
 #include "map.h"
 
 enum { BQ = 60,
-       BK = 2 * NR > 64 ? 2 * NR : 64,
+       BK = 128,
        HEADS_MOST = 4,
        ROWS_MOST = BQ * HEADS_MOST };
 

@@ -20,6 +20,7 @@ typedef struct job { /* one block of n and k of a gemm */
     gemm g;
     int64_t n0, nc, k0, kp, kc; /* columns n0 .. + nc, k0 .. + kp in blocks of kc */
     int64_t mc, m_blocks, n_groups;
+    int direct; /* op(A) is read where it lies */
     float *packed;
 } job;
 
@@ -97,13 +98,25 @@ static __attribute__((noinline)) void pack_a_block(const gemm *g, int64_t i0, in
     }
 }
 
-/* Rows i0 .. i1 (packed in a), one panel of b: a column of tiles. */
+/* Rows i0 .. i1, one panel of b: a column of tiles. tile_column has the rows packed, direct_column reads them where they lie. */
 static __attribute__((noinline)) void tile_column(const gemm *g, int64_t i0, int64_t i1, int64_t j, int64_t n, int64_t kc, const float *a, const float *b, int first)
 {
     const float *base = first ? g->base : g->c;
     const int64_t ldbase = first ? g->ldbase : g->ldc;
     for (int64_t i = i0; i < i1; i += MR, a += kc * MR)
         tile(least(MR, i1 - i), n, kc, a, 1, MR, b, NR, g->alpha, g->c + i * g->ldc + j, g->ldc, base ? base + i * ldbase + j : NULL, ldbase);
+}
+
+static __attribute__((noinline)) void direct_column(const gemm *g, int64_t i0, int64_t i1, int64_t j, int64_t n, int64_t k, int64_t kc, const float *edge, const float *b, int first)
+{
+    const float *base = first ? g->base : g->c, *a = (const float *)g->a + k;
+    const int64_t ldbase = first ? g->ldbase : g->ldc;
+    for (int64_t i = i0; i < i1; i += MR) {
+        const int64_t valid = least(MR, i1 - i);
+        const float *to_add = base ? base + i * ldbase + j : NULL;
+        if (valid == MR) tile_rows(MR, MR, n, kc, a + i * g->lda, g->lda, 1, b, NR, (pieces){1, 0, 0}, g->alpha, g->c + i * g->ldc + j, g->ldc, to_add, ldbase);
+        else tile(valid, n, kc, edge, 1, MR, b, NR, g->alpha, g->c + i * g->ldc + j, g->ldc, to_add, ldbase);
+    }
 }
 
 static void pack_unit(void *ctx, int64_t unit, int thread)
@@ -125,6 +138,13 @@ static void rows_unit(void *ctx, int64_t unit, int thread)
     const int64_t i0 = unit / w->n_groups * w->mc, i1 = least(g->m, i0 + w->mc);
     for (int64_t k = 0; k < w->kp; k += w->kc) {
         const int64_t kc = least(w->kc, w->kp - k);
+        if (w->direct) {
+            const int64_t edge = i0 + (i1 - i0) / MR * MR;
+            if (edge < i1) pack_a_block(g, edge, i1, w->k0 + k, kc, a);
+            for (int64_t p = p0; p < p1; p++)
+                direct_column(g, i0, i1, w->n0 + p * NR, least(NR, w->nc - p * NR), w->k0 + k, kc, a, w->packed + k * padded + p * NR * kc, w->k0 + k == 0);
+            continue;
+        }
         pack_a_block(g, i0, i1, w->k0 + k, kc, a);
         for (int64_t p = p0; p < p1; p++)
             tile_column(g, i0, i1, w->n0 + p * NR, least(NR, w->nc - p * NR), kc, a, w->packed + k * padded + p * NR * kc, w->k0 + k == 0);
@@ -140,6 +160,7 @@ static void packed_run(const cpu_call *c, const gemm *g)
     w.mc = round_up((g->m + w.m_blocks - 1) / w.m_blocks, MR);
     w.m_blocks = (g->m + w.mc - 1) / w.mc;
     w.kc = k_block(g->k);
+    w.direct = !g->trans_a && g->ta == GRAFT_F32 && g->lda % 256 && g->n <= 256;
     const int64_t kp_most = K_MOST / w.kc * w.kc;
     for (w.k0 = 0; w.k0 < g->k; w.k0 += kp_most) {
         w.kp = least(kp_most, g->k - w.k0);

@@ -81,10 +81,16 @@ INLINE void tile_write(int rows, int64_t n, vf acc[MR][NV], float alpha, float *
     }
 }
 
-INLINE void tile_rows(int rows, int valid, int64_t n, int64_t k, const float *a, int64_t ai, int64_t ak, const float *b, int64_t ldb, float alpha, float *c, int64_t ldc, const float *base, int64_t ldbase)
+/* The sum over k in `parts` pieces: piece p at a + p * a_next, b + p * b_next. */
+typedef struct pieces {
+    int64_t parts, a_next, b_next;
+} pieces;
+
+INLINE void tile_rows(int rows, int valid, int64_t n, int64_t k, const float *a, int64_t ai, int64_t ak, const float *b, int64_t ldb, pieces more, float alpha, float *c, int64_t ldc, const float *base, int64_t ldbase)
 {
     vf acc[MR][NV] = {{{0}}};
     tile_sum(rows, k, a, ai, ak, b, ldb, acc);
+    for (int64_t p = 1; p < more.parts; p++) tile_sum(rows, k, a + p * more.a_next, ai, ak, b + p * more.b_next, ldb, acc);
     if (valid == rows) {
         if (n == NR) tile_write(rows, NR, acc, alpha, c, ldc, base, ldbase);
         else tile_write(rows, n, acc, alpha, c, ldc, base, ldbase);
@@ -99,12 +105,17 @@ INLINE void tile_rows(int rows, int valid, int64_t n, int64_t k, const float *a,
         }
 }
 
-/* One tile of `valid` <= MR rows; a must hold MR rows (padding may be anything finite or not: it is not written). */
+/* One tile of `valid` <= MR rows; a must hold a multiple of MR_STEP rows (what pads them may be anything: it is not written). */
+INLINE void tile_pieces(int64_t valid, int64_t n, int64_t k, const float *a, int64_t ai, int64_t ak, const float *b, int64_t ldb, pieces more, float alpha, float *c, int64_t ldc, const float *base, int64_t ldbase)
+{
+    if (valid > 2 * MR_STEP) tile_rows(MR, (int)valid, n, k, a, ai, ak, b, ldb, more, alpha, c, ldc, base, ldbase);
+    else if (valid > MR_STEP) tile_rows(2 * MR_STEP, (int)valid, n, k, a, ai, ak, b, ldb, more, alpha, c, ldc, base, ldbase);
+    else tile_rows(MR_STEP, (int)valid, n, k, a, ai, ak, b, ldb, more, alpha, c, ldc, base, ldbase);
+}
+
 INLINE void tile(int64_t valid, int64_t n, int64_t k, const float *a, int64_t ai, int64_t ak, const float *b, int64_t ldb, float alpha, float *c, int64_t ldc, const float *base, int64_t ldbase)
 {
-    if (valid > 2 * MR_STEP) tile_rows(MR, (int)valid, n, k, a, ai, ak, b, ldb, alpha, c, ldc, base, ldbase);
-    else if (valid > MR_STEP) tile_rows(2 * MR_STEP, (int)valid, n, k, a, ai, ak, b, ldb, alpha, c, ldc, base, ldbase);
-    else tile_rows(MR_STEP, (int)valid, n, k, a, ai, ak, b, ldb, alpha, c, ldc, base, ldbase);
+    tile_pieces(valid, n, k, a, ai, ak, b, ldb, (pieces){1, 0, 0}, alpha, c, ldc, base, ldbase);
 }
 
 #endif

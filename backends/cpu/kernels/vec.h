@@ -105,22 +105,41 @@ INLINE vi v_to_int(vf a) { return __builtin_convertvector(a, vi); }
 /* Nearest integer of |a| < 2^22, as a float: adding 1.5 * 2^23 pushes the fraction out. */
 INLINE vf v_round(vf a) { return (a + 12582912.0f) - 12582912.0f; }
 
-/* Sum and maximum of the lanes, always in the same order. */
+/* Sum and maximum of the lanes, always in the same order: halves are folded onto each other. */
+#if defined(__AVX2__)
+INLINE float v_sum4(__m128 v)
+{
+    v = _mm_add_ps(v, _mm_movehl_ps(v, v));
+    return _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)));
+}
+INLINE float v_top4(__m128 v)
+{
+    v = _mm_max_ps(v, _mm_movehl_ps(v, v));
+    return _mm_cvtss_f32(_mm_max_ss(v, _mm_movehdup_ps(v)));
+}
+INLINE float v_sum8(__m256 v) { return v_sum4(_mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1))); }
+INLINE float v_top8(__m256 v) { return v_top4(_mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1))); }
+#endif
 INLINE float v_sum(vf v)
 {
-    float x[VW];
-    v_store(x, v);
-    for (int step = VW / 2; step > 0; step /= 2)
-        for (int i = 0; i < step; i++) x[i] += x[i + step];
-    return x[0];
+#if defined(__AVX512F__)
+    return v_sum8(_mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1)));
+#elif defined(__AVX2__)
+    return v_sum8(v);
+#else
+    return (v[0] + v[2]) + (v[1] + v[3]);
+#endif
 }
 INLINE float v_top(vf v)
 {
-    float x[VW];
-    v_store(x, v);
-    for (int step = VW / 2; step > 0; step /= 2)
-        for (int i = 0; i < step; i++) x[i] = x[i] > x[i + step] ? x[i] : x[i + step];
-    return x[0];
+#if defined(__AVX512F__)
+    return v_top8(_mm256_max_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1)));
+#elif defined(__AVX2__)
+    return v_top8(v);
+#else
+    const float a = v[0] > v[2] ? v[0] : v[2], b = v[1] > v[3] ? v[1] : v[3];
+    return a > b ? a : b;
+#endif
 }
 
 /* ---- stored types: f32, bf16, f16 read as f32 ---- */
