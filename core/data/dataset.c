@@ -8,6 +8,7 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/json.h"
+#include "core/base/log.h"
 #include "core/base/rng.h"
 #include "core/base/threads.h"
 #include "core/data/record.h"
@@ -184,7 +185,11 @@ static graft_status format_sniffed(load *l, const char *path, const graft_source
     *out = NULL;
     for (size_t i = 0; i < n; i++) {
         const graft_loaded *p = NULL;
-        if (graft_plugin_load(entries[i], &p, l->err)) return l->err->code;
+        graft_error why = GRAFT_ERROR_INIT;
+        if (graft_plugin_load(entries[i], &p, &why)) { /* one that does not load takes no part */
+            graft_log(GRAFT_LOG_WARNING, "format %s cannot be asked about %s: %s", entries[i]->name, path, why.message);
+            continue;
+        }
         const int sure = ((const graft_format_table *)p->table)->sniff(p->self, head, bytes, path);
         if (sure > best) best = sure, *out = p;
     }

@@ -12,6 +12,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef enum layout { UNKNOWN,
@@ -22,8 +23,8 @@ typedef struct source {
     graft_source base;
     graft_map map;
     const char *text;
-    int64_t at, record; /* record < 0: unknown after a jump */
-    int line;           /* of text[at] */
+    int64_t at, start, record; /* start: of the last row; record < 0: unknown after a jump */
+    int line;                  /* of text[at] */
     layout layout;
     int ended; /* the array was closed */
     graft_arena *row;
@@ -36,7 +37,7 @@ static const char *where(source *s)
 {
     const char *name = graft_path_base(s->path);
     if (s->record < 0) snprintf(s->place, sizeof s->place, "%.200s: byte %" PRId64, name, s->at);
-    else snprintf(s->place, sizeof s->place, "%.200s: record %" PRId64 " (byte %" PRId64 ")", name, s->record, s->at);
+    else snprintf(s->place, sizeof s->place, "%.200s: record %" PRId64 " (byte %" PRId64 ")", name, s->record, s->start);
     return s->place;
 }
 
@@ -88,18 +89,36 @@ static graft_status array_step(source *s, int *end, graft_error *err)
     return GRAFT_OK;
 }
 
+/* "path:line:column" of a parser that took the row for the whole text: the column is moved to the row's place in its line. */
+static void move_column(source *s, graft_error *err)
+{
+    char *column = strrchr(err->where, ':');
+    char *line = column;
+    while (line && line > err->where && line[-1] != ':') line--;
+    if (!column || atoi(line) != s->line) return;
+    int64_t from = s->start;
+    while (from > 0 && s->text[from - 1] != '\n') from--;
+    const int at = atoi(column + 1);
+    snprintf(column, sizeof err->where - (size_t)(column - err->where), ":%" PRId64, at + s->start - from);
+}
+
+static graft_status refuse_row(source *s, graft_error *err)
+{
+    if (err->code != GRAFT_BAD_INPUT || s->record < 1) return err->code;
+    const graft_error first = *err;
+    graft_fail(err, GRAFT_BAD_INPUT, first.where[0] ? first.where : s->path, "record %" PRId64 ": %.700s", s->record, first.message);
+    move_column(s, err);
+    return err->code;
+}
+
 static graft_status parse(source *s, const graft_json **row, graft_error *err)
 {
     size_t used = 0;
     graft_arena_free(s->row);
     if (!(s->row = graft_arena_new())) return graft_fail(err, GRAFT_NO_MEMORY, s->path, "out of memory for a record");
     s->record += s->record >= 0;
-    if (graft_json_parse_prefix(s->row, s->path, s->text + s->at, (size_t)(s->map.bytes - s->at), s->line, GRAFT_JSON_ALLOW_LONE_SURROGATE, row, &used, err)) {
-        char message[sizeof err->message];
-        snprintf(message, sizeof message, "%s", err->message);
-        if (err->code == GRAFT_BAD_INPUT && s->record > 0) graft_fail(err, GRAFT_BAD_INPUT, err->where[0] ? err->where : s->path, "record %" PRId64 ": %s", s->record, message);
-        return err->code;
-    }
+    s->start = s->at;
+    if (graft_json_parse_prefix(s->row, s->path, s->text + s->at, (size_t)(s->map.bytes - s->at), s->line, GRAFT_JSON_ALLOW_LONE_SURROGATE, row, &used, err)) return refuse_row(s, err);
     if ((*row)->type != GRAFT_JSON_OBJECT) return refuse(s, err, "expected a record as a JSON object {\"column\": value}, found something else");
     for (const char *p = s->text + s->at, *end = p + used; (p = memchr(p, '\n', (size_t)(end - p))); p++) s->line++;
     s->at += (int64_t)used;

@@ -328,9 +328,8 @@ START_TEST(from_gguf_scores)
     graft_error err = GRAFT_ERROR_INIT;
     graft_tokenizer *t = NULL;
     graft_arena *a = graft_arena_new();
-    static const char *const tokens[] = {"<unk>", "<s>", "</s>", "\xE2\x96\x81", "a", "b", "\xE2\x96\x81"
-                                                                                           "a",
-                                         "ab"};
+    static const char blank_a[] = {(char)0xE2, (char)0x96, (char)0x81, 'a', 0};
+    static const char *const tokens[] = {"<unk>", "<s>", "</s>", "\xE2\x96\x81", "a", "b", blank_a, "ab"};
     static const double scores[] = {0, 0, 0, -5, -6, -7, -2, -1};
     static const int types[] = {2, 3, 3, 1, 1, 1, 1, 1};
     graft_json *m = graft_json_new(a, GRAFT_JSON_OBJECT), *score = graft_json_new(a, GRAFT_JSON_ARRAY), *type = graft_json_new(a, GRAFT_JSON_ARRAY);
