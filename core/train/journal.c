@@ -230,10 +230,10 @@ static void put_null(const graft_journal *j, graft_json *o, const char *key) { g
 static void put_flag(const graft_journal *j, graft_json *o, const char *key, int v) { graft_json_put(j->arena, o, key, graft_json_flag(j->arena, v)); }
 
 /* transformers' TrainerState: exactly its fields, since its reader refuses others. */
-graft_status graft_journal_save(const graft_journal *j, const char *dir, const graft_train_options *o, const graft_journal_moment *at, double flops, graft_error *err)
+static graft_json *state_of(const graft_journal *j, const graft_train_options *o, const graft_journal_moment *at, double flops)
 {
     graft_json *s = graft_json_new(j->arena, GRAFT_JSON_OBJECT);
-    if (!s) return no_memory(j, err);
+    if (!s) return NULL;
     put_null(j, s, "best_global_step");
     put_null(j, s, "best_metric");
     put_null(j, s, "best_model_checkpoint");
@@ -243,7 +243,7 @@ graft_status graft_journal_save(const graft_journal *j, const char *dir, const g
     put_flag(j, s, "is_hyper_param_search", 0);
     put_flag(j, s, "is_local_process_zero", 1);
     put_flag(j, s, "is_world_process_zero", 1);
-    graft_json_put(j->arena, s, "log_history", j->history);
+    graft_json_put(j->arena, s, "log_history", graft_json_copy(j->arena, j->history));
     put_count(j, s, "logging_steps", o->logging_steps);
     put_int(j, s, "max_steps", j->total_steps);
     put_int(j, s, "num_input_tokens_seen", j->count_tokens ? at->tokens : 0);
@@ -254,7 +254,16 @@ graft_status graft_journal_save(const graft_journal *j, const char *dir, const g
     put_int(j, s, "train_batch_size", o->per_device_train_batch_size);
     put_null(j, s, "trial_name");
     put_null(j, s, "trial_params");
-    const graft_status status = graft_journal_write(dir, STATE_FILE, s, 2, 1, err);
+    return s;
+}
+
+graft_status graft_journal_save(const graft_journal *j, const char *dir, const graft_train_options *o, const graft_journal_moment *at, double flops, graft_error *err)
+{
+    graft_journal page = *j; /* the document lives in an arena of its own: a run saves often */
+    page.arena = graft_arena_new();
+    const graft_json *state = page.arena ? state_of(&page, o, at, flops) : NULL;
+    const graft_status status = state ? graft_journal_write(dir, STATE_FILE, state, 2, 1, err) : no_memory(j, err);
+    graft_arena_free(page.arena);
     return status ? status : write_lines(j, dir, err);
 }
 
