@@ -159,7 +159,8 @@ static graft_status turn_add(build *b, graft_unit_turn *turn, const graft_messag
     if (drop) answer = without_thought(b, answer);
     if (drop && !answer.s) return no_memory(b);
     const graft_unit empty = {GRAFT_UNIT_TEXT, t->empty_thought.s, t->empty_thought.n};
-    const int wanted = t->reasoning && !history && !has_thought(t, answer);
+    const int context = !last && (b->o->one_turn || (b->o->mask_history && !b->o->preserve_thinking)); /* no empty thought there */
+    const int wanted = t->reasoning && !context && !has_thought(t, answer);
     if (wanted && b->o->thinking != GRAFT_THINKING_TRUE && unit_add(b, &turn->prompt, empty)) return b->err->code;
     if (wanted && b->o->thinking == GRAFT_THINKING_TRUE && answered && unit_add(b, &turn->answer, empty)) return b->err->code;
     return answered ? message_add(b, &turn->answer, &m[1], answer, 2 * i + 1, in_user) : GRAFT_OK;
