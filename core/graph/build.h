@@ -5,7 +5,7 @@
 #include "core/graph/graph.h"
 
 enum {
-    GRAFT_MAX_NODES = 1 << 20, /* a hostile configuration ends in a sentence, not in swap */
+    GRAFT_MAX_NODES = 1 << 18, /* a hostile configuration ends in a sentence, not in swap */
     GRAFT_MAX_DEPTH = 48,      /* open path parts */
     GRAFT_MAX_PATH  = 1024
 };

@@ -360,7 +360,7 @@ START_TEST(a_hostile_number_of_layers_ends_in_a_sentence)
     graft_value x = matrix(g, "x", 1, 1);
     for (int64_t i = 0; i < (int64_t)1 << 40 && !g->error.code; i++) x = graft_neg(g->builder, x);
     ck_assert_int_eq(graft_graph_check(g, &err), GRAFT_BAD_INPUT);
-    ck_assert_str_eq(err.message, "the graph has more than 1048576 nodes; does the configuration ask for too many layers?");
+    ck_assert_str_eq(err.message, "the graph has more than 262144 nodes; does the configuration ask for too many layers?");
     graft_graph_free(g);
 }
 END_TEST
