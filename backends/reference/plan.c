@@ -131,6 +131,20 @@ static graft_status take_instr(plan *p, const graft_instr *n, step *s, graft_err
     return GRAFT_OK;
 }
 
+/* Bytes of a tensor at these sizes; -1: too many, or a type that is not stored here. */
+static int64_t tensor_bytes(const graft_tensor *t, const int64_t extent[GRAFT_SYMBOLS])
+{
+    static const struct {
+        int64_t elements, bytes;
+    } block[] = {[GRAFT_F32] = {1, 4}, [GRAFT_BF16] = {1, 2}, [GRAFT_F16] = {1, 2}, [GRAFT_I32] = {1, 4}, [GRAFT_I8] = {1, 1}, [GRAFT_NF4] = {64, 36}, [GRAFT_Q4_0] = {32, 18}, [GRAFT_Q4_1] = {32, 20}, [GRAFT_Q8_0] = {32, 34}};
+    int64_t n = 1;
+    if (t->dtype < GRAFT_F32 || t->dtype > GRAFT_Q8_0) return -1;
+    for (int i = 0; i < t->rank; i++) {
+        if (__builtin_mul_overflow(n, t->dims[i] >= 0 ? t->dims[i] : extent[-1 - t->dims[i]], &n)) return -1;
+    }
+    return n % block[t->dtype].elements || __builtin_mul_overflow(n / block[t->dtype].elements, block[t->dtype].bytes, &n) ? -1 : n;
+}
+
 static graft_status take_tensors(plan *p, const graft_program *from, graft_error *err)
 {
     for (int32_t i = 0; i < from->n_tensors; i++) {
@@ -138,6 +152,10 @@ static graft_status take_tensors(plan *p, const graft_program *from, graft_error
         int good = t->rank >= 0 && t->rank <= GRAFT_MAX_RANK && t->place >= 0 && t->place < GRAFT_PLACES && t->offset >= 0 && t->bytes >= 0 &&
                    t->offset <= p->place_bytes[t->place] && t->bytes <= p->place_bytes[t->place] - t->offset;
         for (int k = 0; good && k < t->rank; k++) good = t->dims[k] >= -GRAFT_SYMBOLS;
+        if (good) {
+            const int64_t need = tensor_bytes(t, p->capacity);
+            good = need >= 0 && need <= t->bytes;
+        }
         if (!good) return p->host->fail(err, GRAFT_INTERNAL, "reference", "tensor %d (%s) lies outside its place", (int)i, t->name ? t->name : "");
         p->tensors[i] = *t;
     }

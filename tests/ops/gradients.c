@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { SEEDS = 60,
+enum { SEEDS = 100,
        ELEMENTS = 12 };
 
 static graft_device device;

@@ -302,7 +302,7 @@ static int rows(op_case *c, op_rng *r, int large, int64_t d[4])
     const int rank = 1 + (int)op_draw(r, 3);
     sizes(r, large, rank, d);
     if (d[rank - 1] < 0) d[rank - 1] = size(r, large);
-    if (d[rank - 1] == 1) d[rank - 1] = 4; /* the norm of one number is its sign: a jump */
+    if (d[rank - 1] < 3) d[rank - 1] = 4; /* one number normed is its sign, two are the sign of their difference: jumps */
     drawn(c, OP_NORMAL, rank, d);
     return rank;
 }
@@ -343,7 +343,7 @@ static void make_layer(op_case *c, op_rng *r, int large)
     if (which & 1) F(OP_NORMAL, 1, d[rank - 1], 0, 0, 0);
     else op_case_absent(c);
     if (which & 2) F(OP_NORMAL, 1, d[rank - 1], 0, 0, 0);
-    op_case_real(c, "eps", op_draw(r, 2) ? 1e-3 : 0.1);
+    op_case_real(c, "eps", large ? 1e-5 : 0.05); /* three numbers that happen to be alike would make a jump of a small eps */
 }
 
 static void make_layer_grad(op_case *c, op_rng *r, int large)
