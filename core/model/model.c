@@ -11,7 +11,8 @@
 
 #include <string.h>
 
-enum { MAX_CONFIG = 1 << 20 };
+enum { MAX_CONFIG = 1 << 20,
+       MAX_LAYERS = 4096 };
 
 /* ---- opening -------------------------------------------------------------------------------------------------------------------------- */
 
@@ -70,6 +71,14 @@ static graft_status open_any(graft_model *m, const graft_registry *r, graft_erro
     return open_gguf(m, r, err);
 }
 
+/* A plugin's loop over layers runs to its end even after an error, so a hostile number is stopped here, under every name it has. */
+static void check_layers(const graft_config *c)
+{
+    static const char *const keys[] = {"num_hidden_layers", "num_layers", "n_layer", "n_layers"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (c->api->value(c, keys[i])) c->api->integer(c, keys[i], 1, 1, MAX_LAYERS);
+}
+
 graft_status graft_model_open(const graft_registry *r, const char *path, graft_model **out, graft_error *err)
 {
     *out = NULL;
@@ -85,6 +94,7 @@ graft_status graft_model_open(const graft_registry *r, const char *path, graft_m
     if (!status) {
         m->vocab = graft_dim(m->config, "vocab_size", 0);
         m->hidden = m->config->api->value(m->config, "hidden_size") ? graft_dim(m->config, "hidden_size", 0) : 0;
+        check_layers(m->config);
         status = graft_config_check(m->config, err);
     }
     if (status) graft_model_close(m);

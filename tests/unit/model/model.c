@@ -270,7 +270,7 @@ START_TEST(bad_models)
         {"{\"model_type\": \"llama\"}", "vocab_size is missing"},
         {"{\"model_type\": \"llama\", \"vocab_size\": 320}", "is missing"},
         {"{\"model_type\": \"llama\", \"vocab_size\": 320, \"hidden_size\": 32, \"num_attention_heads\": 0}", "num_attention_heads must be an integer between"},
-        {"{\"model_type\": \"llama\", \"vocab_size\": 320, \"hidden_size\": 32, \"num_attention_heads\": 4, \"intermediate_size\": 40, \"num_hidden_layers\": 2147483647}", "nodes"},
+        {"{\"model_type\": \"llama\", \"vocab_size\": 320, \"hidden_size\": 32, \"num_attention_heads\": 4, \"intermediate_size\": 40, \"num_hidden_layers\": 2147483647}", "num_hidden_layers must be an integer between 1 and 4096"},
         {"{\"model_type\": \"llama\", \"vocab_size\": 320, \"hidden_size\": 32, \"num_attention_heads\": 4, \"intermediate_size\": 40, \"num_hidden_layers\": 2, \"num_key_value_heads\": 3}", ""},
         {"{\"model_type\": \"llama\", \"vocab_size\": 320, \"hidden_size\": 32, \"num_attention_heads\": 4, \"intermediate_size\": 40, \"num_hidden_layers\": 2, \"hidden_act\": \"gelu\"}", "silu"},
     };
