@@ -3,6 +3,7 @@
  * tables of rotary angles to the plan. */
 #include "cpu.h"
 
+#include <stdio.h>
 #include <time.h>
 
 typedef struct slot { /* where a tensor is; n_in + n_out of them a step */
@@ -178,19 +179,38 @@ out:
     return status;
 }
 
-/* One line an op with the time it took, when the device was opened with the option profile. */
+/* "matmul/1 2048x576 1536x576" at the plan's capacities. */
+static void describe(const plan *l, const step *s, char *out, size_t room)
+{
+    size_t at = (size_t)snprintf(out, room, "%s", s->name);
+    for (int i = 0; i < s->n_in && i < 2 && at < room; i++)
+        for (int j = 0; j < s->in[i].rank && s->in[i].on && at < room; j++) {
+            const int64_t dim = s->in[i].dims[j];
+            at += (size_t)snprintf(out + at, room - at, "%c%lld", j ? 'x' : ' ', (long long)(dim < 0 ? l->capacity[-dim - 1] : dim));
+        }
+    for (int i = 0; i < 2 && s->op->attrs[0].key && !strcmp(s->op->attrs[0].key, "trans_a") && at < room; i++)
+        at += (size_t)snprintf(out + at, room - at, "%c", s->attr[i].i ? 'T' : 'N');
+}
+
+/* One line for all steps of one op and shape with the time they took, when the device was opened with the option profile. */
 static void report(const plan *l)
 {
+    enum { TEXT = 96 };
+    char mine[TEXT], other[TEXT];
     int64_t total = 0;
     for (int32_t i = 0; i < l->n_steps; i++) total += l->steps[i].nanoseconds;
     for (int32_t i = 0; i < l->n_steps; i++) {
         int64_t sum = 0, calls = 0;
         int32_t first = i;
-        for (int32_t j = l->n_steps - 1; j >= 0; j--)
-            if (l->steps[j].op == l->steps[i].op) sum += l->steps[j].nanoseconds, calls++, first = j;
+        describe(l, &l->steps[i], mine, sizeof mine);
+        for (int32_t j = l->n_steps - 1; j >= 0; j--) {
+            if (l->steps[j].op != l->steps[i].op) continue;
+            describe(l, &l->steps[j], other, sizeof other);
+            if (!strcmp(mine, other)) sum += l->steps[j].nanoseconds, calls++, first = j;
+        }
         if (first != i) continue;
         graft_error line = {.size = (uint32_t)sizeof line};
-        l->d->host->fail(&line, GRAFT_OK, NULL, "cpu profile: %-28s %6lld steps %10.3f ms %5.1f %%", l->steps[i].name, (long long)calls, (double)sum * 1e-6,
+        l->d->host->fail(&line, GRAFT_OK, NULL, "profile: %-44s %6lld steps %10.3f ms %5.1f %%", mine, (long long)calls, (double)sum * 1e-6,
                          100.0 * (double)sum / (double)(total ? total : 1));
         l->d->host->log(l->d->host->ctx, 1, line.message);
     }
@@ -211,10 +231,11 @@ void cpu_discard(void *plan_)
     h->release(h->ctx, l);
 }
 
-static int64_t now(void)
+/* For the profile. A single thread is timed by its processor's clock, so that other processes do not count. */
+static int64_t now(const cpu_device *d)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(cpu_pool_threads(d->pool) == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
@@ -251,9 +272,9 @@ graft_status cpu_run(void *plan_, const graft_run *r, graft_error *err)
         if (!has_work(&c, s)) continue;
         c.table = s->table >= 0 ? l->tables[s->table].data : NULL;
         c.table_ready = s->table >= 0 && l->tables[s->table].ready;
-        const int64_t begin = d->profile ? now() : 0;
+        const int64_t begin = d->profile ? now(d) : 0;
         status = s->op->run(&c);
-        if (d->profile) s->nanoseconds += now() - begin;
+        if (d->profile) s->nanoseconds += now(d) - begin;
         if (s->table >= 0) l->tables[s->table].ready = 1;
     }
     cpu_restore_denormals(state);

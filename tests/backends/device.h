@@ -116,7 +116,7 @@ typedef struct image {
     int training;
 } image;
 
-static int32_t image_add(image *m, graft_dtype t, int rank, int64_t d0, int64_t d1, int64_t d2, int64_t d3)
+static inline int32_t image_add(image *m, graft_dtype t, int rank, int64_t d0, int64_t d1, int64_t d2, int64_t d3)
 {
     graft_tensor *x = &m->tensors[m->n];
     *x = (graft_tensor){.dtype = t, .place = GRAFT_PLACE_INPUT, .rank = rank, .dims = {d0, d1, d2, d3}, .offset = m->bytes, .name = "test"};
@@ -147,7 +147,7 @@ static inline void fill_noise(const image *m, int32_t t, float width)
     for (int64_t i = 0; i < count(m, t); i++) floats(m, t)[i] = width * noise((uint64_t)t + 1, (uint64_t)i);
 }
 
-static graft_status run_op(const device *d, image *m, const char *op, int n_in, const int32_t *in, int n_out, const int32_t *out, int n_attr, const graft_attr *attr)
+static inline graft_status run_op(const device *d, image *m, const char *op, int n_in, const int32_t *in, int n_out, const int32_t *out, int n_attr, const graft_attr *attr)
 {
     graft_error err = {.size = (uint32_t)sizeof err};
     const graft_instr instr = {graft_op_id(op), op, n_in, n_out, n_attr, in, out, attr};
