@@ -81,6 +81,15 @@ static graft_status read_options(graft_job *j, graft_error *err)
     return s ? s : check_stage(x, err);
 }
 
+/* Builds the graph once and throws it away: wrong selectors are said before any data is read, and which of its keys the method reads is known. */
+static graft_status try_graph(const graft_session *s, graft_error *err)
+{
+    graft_graph *g = NULL;
+    const graft_status status = graft_model_graph(s->model, &s->method, s->n_methods, GRAFT_FOR_LOSS, &g, err);
+    graft_graph_free(g);
+    return status;
+}
+
 graft_status graft_job_open(graft_job *j, int without_data, graft_error *err)
 {
     graft_session *s = &j->s;
@@ -89,6 +98,7 @@ graft_status graft_job_open(graft_job *j, int without_data, graft_error *err)
     graft_status status = check_stage(x, err);
     if (!status) status = graft_session_model(s, err);
     if (!status) status = graft_session_method(s, 1, err);
+    if (!status) status = try_graph(s, err);
     if (!status) status = graft_args_finish(x, s->method.name, err);
     if (!status && has_data) status = graft_session_template(s, err);
     if (!status) status = graft_session_device(s, err);

@@ -156,6 +156,7 @@ static char *said_out, *said_err;
 
 static inline pid_t start_graft(const char *fault, const char *const *words)
 {
+    unlink(in_world("err.txt"));
     const pid_t child = fork();
     ck_assert_int_ge(child, 0);
     if (child) return child;
