@@ -310,25 +310,30 @@ graft_status graft_tokenizer_pipeline_load(graft_tokenizer *t, const char *json,
     return status;
 }
 
-graft_status graft_tokenizer_json_load(graft_tokenizer *t, const char *path, graft_error *err)
+graft_status graft_tokenizer_json_text(graft_tokenizer *t, const char *path, const char *text, size_t bytes, graft_error *err)
 {
     reader r = {.t = t, .path = path, .err = err};
     const graft_json *root = NULL;
     graft_arena *a = graft_arena_new();
-    graft_status status = a ? graft_json_parse_file(a, path, FILE_MAX, 0, &root, err) : no_memory(&r);
-    if (status) goto out;
-    if (root->type != GRAFT_JSON_OBJECT) {
-        status = REFUSE(&r, root, "expected a JSON object at the top of a tokenizer.json");
-        goto out;
-    }
-    if ((status = pipeline_of(&r, root)) || (status = model_of(&r, root))) goto out;
-    const graft_json *added = get(root, "added_tokens");
+    graft_status status = a ? graft_json_parse(a, path, text, bytes, 0, &root, err) : no_memory(&r);
+    if (!status && root->type != GRAFT_JSON_OBJECT) status = REFUSE(&r, root, "expected a JSON object at the top of a tokenizer.json");
+    if (!status && !(status = pipeline_of(&r, root))) status = model_of(&r, root);
+    const graft_json *added = status ? NULL : get(root, "added_tokens");
     for (const graft_json *v = added && added->type == GRAFT_JSON_ARRAY ? added->child : NULL; v && !status; v = v->next) {
         const graft_json *id = get(v, "id");
         status = added_of(&r, v, id && id->integral ? id->integer : -1);
     }
-out:
     graft_arena_free(a);
+    return status;
+}
+
+graft_status graft_tokenizer_json_load(graft_tokenizer *t, const char *path, graft_error *err)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    graft_status status = graft_file_read(path, FILE_MAX, &text, &bytes, err);
+    if (!status) status = graft_tokenizer_json_text(t, path, text, bytes, err);
+    graft_free(text);
     return status;
 }
 

@@ -305,10 +305,11 @@ graft_status graft_added_put(graft_tokenizer *t, graft_added token, graft_error 
 int graft_added_next(const graft_tokenizer *t, const graft_trie *trie, const char *s, size_t n, size_t from, size_t *start, size_t *end, const graft_added **which, int split_special);
 void graft_added_free(graft_added_set *a);
 
-graft_status graft_tokenizer_json_load(graft_tokenizer *t, const char *path, graft_error *err);     /* json.c */
-graft_status graft_tokenizer_pipeline_load(graft_tokenizer *t, const char *json, graft_error *err); /* json.c: normalizer, pre_tokenizer, decoder alone */
-graft_status graft_tokenizer_config_load(graft_tokenizer *t, const char *dir, graft_error *err);    /* json.c: tokenizer_config.json, special_tokens_map.json */
-void graft_tokenizer_plan(graft_tokenizer *t);                                                      /* pretok.c: finds the fast path */
+graft_status graft_tokenizer_json_text(graft_tokenizer *t, const char *path, const char *text, size_t bytes, graft_error *err); /* json.c; path: for errors */
+graft_status graft_tokenizer_json_load(graft_tokenizer *t, const char *path, graft_error *err);                                 /* json.c */
+graft_status graft_tokenizer_pipeline_load(graft_tokenizer *t, const char *json, graft_error *err);                             /* json.c: normalizer, pre_tokenizer, decoder alone */
+graft_status graft_tokenizer_config_load(graft_tokenizer *t, const char *dir, graft_error *err);                                /* json.c: tokenizer_config.json, special_tokens_map.json */
+void graft_tokenizer_plan(graft_tokenizer *t);                                                                                  /* pretok.c: finds the fast path */
 
 graft_tokenizer *graft_tokenizer_new(graft_error *err);
 graft_scratch *graft_scratch_take(const graft_tokenizer *t);
