@@ -12,7 +12,7 @@ static const graft_arg training_args[] = {
     {"lr_scheduler_kwargs", GRAFT_ARG_ANY, NULL, NULL, GRAFT_ARG_ACTS, "options of the schedule", NULL},
     {"warmup_steps", GRAFT_ARG_REAL, "0", NULL, GRAFT_ARG_ACTS, "warm-up updates; below 1 a ratio", NULL},
     {"optim", GRAFT_ARG_TEXT, "adamw_torch_fused", NULL, GRAFT_ARG_ACTS, "optimizer name", NULL},
-    {"optim_args", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_SAME, "options for some optimizers", "adamw has no further options"},
+    {"optim_args", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "options of the optimizer: key=value, ...", NULL},
     {"weight_decay", GRAFT_ARG_REAL, "0.0", NULL, GRAFT_ARG_ACTS, "decoupled decay, not on biases and norms", NULL},
     {"adam_beta1", GRAFT_ARG_REAL, "0.9", NULL, GRAFT_ARG_ACTS, "first Adam beta", NULL},
     {"adam_beta2", GRAFT_ARG_REAL, "0.999", NULL, GRAFT_ARG_ACTS, "second Adam beta", NULL},

@@ -86,7 +86,7 @@ static const graft_arg tuning_args[] = {
     {"use_mca", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_REFUSED, "Megatron backend, set by environment", "leave it out"},
     {"use_hyper_parallel", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_REFUSED, "HyperParallel backend", "leave it out"},
     {"hyper_parallel_args", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_SAME, "HyperParallel settings file", "only used with use_hyper_parallel"},
-    {"use_muon", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_REFUSED, "Muon optimizer", "use adamw"},
+    {"use_muon", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_ACTS, "Muon optimizer", NULL},
     {"use_dft_loss", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_REFUSED, "loss weighted by token probability", "the plain loss is used"},
     {"use_asft_loss", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_REFUSED, "DFT loss with a reference anchor", "the plain loss is used"},
     {"asft_alpha", GRAFT_ARG_REAL, "0.1", NULL, GRAFT_ARG_SAME, "weight of that anchor", "only used with use_asft_loss"},

@@ -7,15 +7,10 @@
 #include <math.h>
 #include <string.h>
 
-/* The one optimiser here is AdamW; transformers has many names for it. */
-static graft_status check_optim(const graft_args *x, graft_error *err)
+/* use_muon is LLaMA-Factory's way to name an optimiser. */
+static graft_status choose_optim(const graft_args *x, graft_optim_options *o, graft_error *err)
 {
-    static const char *const same[] = {"adamw_torch", "adamw_torch_fused", "adamw_torch_xla", "adamw_torch_npu_fused", "adamw_apex_fused", "adamw_anyprecision", "adamw_hf", "adamw"};
-    const char *name = graft_args_text(x, "optim");
-    for (size_t i = 0; i < sizeof same / sizeof *same; i++)
-        if (!strcmp(name, same[i])) return GRAFT_OK;
-    const char *near = graft_nearest(name, same, sizeof same / sizeof *same);
-    return graft_fail(err, GRAFT_UNSUPPORTED, "optim", "the optimizer '%s' is not supported: use %s", name, near ? near : "adamw_torch");
+    return graft_optim_choose(o, graft_args_flag(x, "use_muon") ? "muon" : graft_args_text(x, "optim"), graft_args_text(x, "optim_args"), err);
 }
 
 static graft_status check_stage(const graft_args *x, graft_error *err)
@@ -40,11 +35,7 @@ static graft_status read_options(graft_job *j, graft_error *err)
     j->o = (graft_train_options){
         .output_dir = graft_args_text(x, "output_dir"),
         .learning_rate = graft_args_real(x, "learning_rate"),
-        .weight_decay = graft_args_real(x, "weight_decay"),
-        .adam_beta1 = graft_args_real(x, "adam_beta1"),
-        .adam_beta2 = graft_args_real(x, "adam_beta2"),
-        .adam_epsilon = graft_args_real(x, "adam_epsilon"),
-        .max_grad_norm = graft_args_real(x, "max_grad_norm"),
+        .optim = {.beta1 = graft_args_real(x, "adam_beta1"), .beta2 = graft_args_real(x, "adam_beta2"), .epsilon = graft_args_real(x, "adam_epsilon"), .weight_decay = graft_args_real(x, "weight_decay"), .max_grad_norm = graft_args_real(x, "max_grad_norm")},
         .num_train_epochs = graft_args_real(x, "num_train_epochs"),
         .max_steps = graft_args_int(x, "max_steps"),
         .per_device_train_batch_size = graft_args_int(x, "per_device_train_batch_size"),
@@ -77,7 +68,7 @@ static graft_status read_options(graft_job *j, graft_error *err)
     };
     const char *memory = graft_args_text(x, "memory");
     graft_status s = memory ? graft_parse_bytes(memory, &j->o.memory_bytes, err) : GRAFT_OK;
-    if (!s) s = check_optim(x, err);
+    if (!s) s = choose_optim(x, &j->o.optim, err);
     return s ? s : check_stage(x, err);
 }
 

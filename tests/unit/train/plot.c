@@ -13,6 +13,8 @@
 #ifdef __SANITIZE_ADDRESS__ /* fontconfig, behind cairo, keeps its tables until the end */
 const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void) { return "leak:libfontconfig"; }
+const char *__lsan_default_options(void);
+const char *__lsan_default_options(void) { return "print_suppressions=0"; }
 #endif
 
 static graft_error err = GRAFT_ERROR_INIT;
