@@ -158,7 +158,7 @@ void graft_sample_make(const graft_record_copy *r, const graft_dataset_options *
     }
     if ((out->dropped = c.wrong)) return;
     if (!c.system_bytes) c.system = o->default_system, c.system_bytes = o->default_system ? strlen(o->default_system) : 0;
-    const graft_template_options how = {.thinking = o->thinking, .preserve_thinking = o->preserve_thinking, .mask_history = o->mask_history, .split_special = o->split_special_tokens};
+    const graft_template_options how = {.thinking = o->thinking, .preserve_thinking = o->preserve_thinking, .mask_history = o->mask_history, .split_special = o->split_special_tokens, .today = o->today};
     graft_turn *turns = NULL;
     size_t n = 0;
     out->status = graft_template_render_with(t, &how, tok, out->arena, c.messages, c.n, c.system, c.system_bytes, c.tools, &turns, &n, &out->err);

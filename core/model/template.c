@@ -187,6 +187,15 @@ void graft_template_close(graft_template *t)
     graft_free(t);
 }
 
+graft_status graft_template_use_tools(graft_template *t, const char *tool_format, graft_error *err)
+{
+    const graft_tool_format *f = graft_tool_format_find(tool_format, err);
+    if (!f) return err->code;
+    t->tools = f->name;
+    t->function = (graft_slots){.unit = {{GRAFT_UNIT_TEXT, "{{content}}", 11}, {GRAFT_UNIT_EOS, "", 0}}, .n = 2};
+    return GRAFT_OK;
+}
+
 const char *graft_template_name(const graft_template *t) { return t->name; }
 int graft_template_efficient_eos(const graft_template *t) { return t->efficient_eos; }
 

@@ -69,6 +69,8 @@ typedef struct graft_unit_turn {
 graft_status graft_template_units(const graft_template *t, const graft_template_options *o, graft_arena *a, const graft_message *messages, size_t n,
                                   const char *system, size_t system_bytes, const char *tools, graft_unit_turn **turns, size_t *n_turns, graft_error *err);
 
+/* Tools and calls are written another way from now on (LLaMA-Factory's tool_format): a call's own slots become its text and eos. Once, before rendering. */
+graft_status graft_template_use_tools(graft_template *t, const char *tool_format, graft_error *err);
 /* Ids that end an answer: eos and the stop words. */
 const int32_t *graft_template_stops(const graft_template *t, const graft_tokenizer *tok, graft_arena *a, size_t *n);
 int graft_template_efficient_eos(const graft_template *t);

@@ -2,6 +2,7 @@
 #ifndef CORE_MODEL_TEMPLATE_PARTS_H
 #define CORE_MODEL_TEMPLATE_PARTS_H
 
+#include "core/base/json.h"
 #include "core/model/template.h"
 
 enum { GRAFT_SLOTS_MAX = 16 };
@@ -30,5 +31,17 @@ struct graft_template {
 /* template_tools.c: the text that tells a model its tools, and a call as the model is to write it (content: thought, JSON of one call or several). */
 graft_status graft_tools_prompt(const graft_template *t, const graft_template_options *o, graft_arena *a, const char *tools, graft_slice *out, graft_error *err);
 graft_status graft_tools_call(const graft_template *t, graft_arena *a, const char *content, size_t bytes, graft_slice *out, graft_error *err);
+
+/* template_formats.c: the ways to write them, by name. */
+typedef struct graft_call {
+    graft_slice name;
+    const graft_json *arguments;
+} graft_call;
+typedef struct graft_tool_format {
+    const char *name;
+    graft_status (*prompt)(graft_str *out, const graft_json *tools, const char *today, graft_error *err);
+    graft_status (*calls)(graft_str *out, const graft_call *calls, size_t n, graft_error *err);
+} graft_tool_format;
+const graft_tool_format *graft_tool_format_find(const char *name, graft_error *err);
 
 #endif
