@@ -160,9 +160,9 @@ static inline pid_t start_graft(const char *fault, const char *const *words)
     const pid_t child = fork();
     ck_assert_int_ge(child, 0);
     if (child) return child;
-    const char *argv[64] = {GRAFT_BINARY_DIR "/bin/graft"};
+    const char *argv[128] = {GRAFT_BINARY_DIR "/bin/graft"};
     int n = 1;
-    for (; words[n - 1] && n < 63; n++) argv[n] = words[n - 1];
+    for (; words[n - 1] && n < 127; n++) argv[n] = words[n - 1];
     setenv("XDG_CONFIG_HOME", in_world("config"), 1);
     setenv("XDG_CACHE_HOME", in_world("cache"), 1);
     if (fault) setenv("GRAFT_FAULT", fault, 1);
