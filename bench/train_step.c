@@ -121,7 +121,7 @@ static graft_status run(const setup *s, graft_error *err)
     if (!status) status = open_method(r, a, s, &method, err);
     if (!status) status = graft_model_graph(m, &method, 1, GRAFT_FOR_TRAIN, &g, err);
     if (!status) status = graft_graph_prepare(g, &d, 0, 0, err);
-    if (!status) status = graft_update_graphs(&u, g, &d, err);
+    if (!status) status = graft_update_graphs(&u, g, &(graft_update_options){0}, &d, err);
     if (!status) status = graft_store_new(&d, &store, err);
     if (!status) status = graft_store_add_graph(store, g, capacity, err);
     if (!status) status = graft_store_add_graph(store, u.step, capacity, err);

@@ -112,7 +112,10 @@ static graft_status write_card(const graft_trainer *t, graft_error *err)
     graft_str_printf(&out, "\n- train_batch_size: %lld\n- eval_batch_size: %lld\n- seed: %llu\n", (long long)o->per_device_train_batch_size, (long long)o->per_device_eval_batch_size, (unsigned long long)o->seed);
     if (o->gradient_accumulation_steps > 1)
         graft_str_printf(&out, "- gradient_accumulation_steps: %lld\n- total_train_batch_size: %lld\n", (long long)o->gradient_accumulation_steps, (long long)(o->gradient_accumulation_steps * o->per_device_train_batch_size));
-    graft_str_printf(&out, "- optimizer: AdamW with betas=(%g,%g) and epsilon=%g\n- lr_scheduler_type: %s\n", o->adam_beta1, o->adam_beta2, o->adam_epsilon, o->lr_scheduler_type);
+    const graft_optim *optim = graft_optim_of(&o->optim);
+    if (optim == &graft_optim_adamw) graft_str_printf(&out, "- optimizer: AdamW with betas=(%g,%g) and epsilon=%g\n", o->optim.beta1, o->optim.beta2, o->optim.epsilon);
+    else graft_str_printf(&out, "- optimizer: %s\n", optim->name);
+    graft_str_printf(&out, "- lr_scheduler_type: %s\n", o->lr_scheduler_type);
     if (t->steps.warmup) graft_str_printf(&out, "- lr_scheduler_warmup_steps: %lld\n", (long long)t->steps.warmup);
     if (o->max_steps > 0) graft_str_printf(&out, "- training_steps: %lld\n", (long long)o->max_steps);
     else graft_str_printf(&out, "- num_epochs: %g\n", o->num_train_epochs);

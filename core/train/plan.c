@@ -32,11 +32,11 @@ static graft_status check_options(const graft_train_options *o, graft_error *err
     if (o->gradient_accumulation_steps < 1 || o->gradient_accumulation_steps > 1 << 20) return graft_fail(err, GRAFT_BAD_INPUT, "gradient_accumulation_steps", "expected a number from 1, found %lld", (long long)o->gradient_accumulation_steps);
     if (!(o->learning_rate >= 0 && o->learning_rate <= 1e6)) return graft_fail(err, GRAFT_BAD_INPUT, "learning_rate", "expected a number from 0, found %g", o->learning_rate);
     if (o->max_steps <= 0 && !(o->num_train_epochs > 0 && o->num_train_epochs < 1e9)) return graft_fail(err, GRAFT_BAD_INPUT, "num_train_epochs", "expected a number above 0, found %g", o->num_train_epochs);
-    if (!(o->adam_beta1 >= 0 && o->adam_beta1 < 1)) return graft_fail(err, GRAFT_BAD_INPUT, "adam_beta1", "expected a number from 0 and below 1, found %g", o->adam_beta1);
-    if (!(o->adam_beta2 >= 0 && o->adam_beta2 < 1)) return graft_fail(err, GRAFT_BAD_INPUT, "adam_beta2", "expected a number from 0 and below 1, found %g", o->adam_beta2);
-    if (!(o->adam_epsilon >= 0)) return graft_fail(err, GRAFT_BAD_INPUT, "adam_epsilon", "expected a number from 0, found %g", o->adam_epsilon);
-    if (!(o->weight_decay >= 0)) return graft_fail(err, GRAFT_BAD_INPUT, "weight_decay", "expected a number from 0, found %g", o->weight_decay);
-    if (!(o->max_grad_norm >= 0)) return graft_fail(err, GRAFT_BAD_INPUT, "max_grad_norm", "expected a number from 0 (0: no clipping), found %g", o->max_grad_norm);
+    if (!(o->optim.beta1 >= 0 && o->optim.beta1 < 1)) return graft_fail(err, GRAFT_BAD_INPUT, "adam_beta1", "expected a number from 0 and below 1, found %g", o->optim.beta1);
+    if (!(o->optim.beta2 >= 0 && o->optim.beta2 < 1)) return graft_fail(err, GRAFT_BAD_INPUT, "adam_beta2", "expected a number from 0 and below 1, found %g", o->optim.beta2);
+    if (!(o->optim.epsilon >= 0)) return graft_fail(err, GRAFT_BAD_INPUT, "adam_epsilon", "expected a number from 0, found %g", o->optim.epsilon);
+    if (!(o->optim.weight_decay >= 0)) return graft_fail(err, GRAFT_BAD_INPUT, "weight_decay", "expected a number from 0, found %g", o->optim.weight_decay);
+    if (!(o->optim.max_grad_norm >= 0)) return graft_fail(err, GRAFT_BAD_INPUT, "max_grad_norm", "expected a number from 0 (0: no clipping), found %g", o->optim.max_grad_norm);
     if (!(o->warmup_steps >= 0) || !(o->warmup_ratio >= 0 && o->warmup_ratio <= 1)) return graft_fail(err, GRAFT_BAD_INPUT, "warmup_steps", "expected steps from 0 and a ratio from 0 to 1, found %g and %g", o->warmup_steps, o->warmup_ratio);
     return GRAFT_OK;
 }
@@ -135,7 +135,7 @@ static graft_status make_graphs(const graft_train_job *job, int level, int32_t l
 {
     memset(g, 0, sizeof *g);
     graft_status s = graft_model_graph(job->model, job->methods, job->n_methods, GRAFT_FOR_TRAIN, &g->train, err);
-    if (!s) s = graft_update_graphs(&g->update, g->train, job->device, err);
+    if (!s) s = graft_update_graphs(&g->update, g->train, &job->options->optim, job->device, err);
     if (!s) s = graft_graph_prepare(g->train, job->device, level, layers, err);
     if (!s && job->eval) s = graft_model_graph(job->model, job->methods, job->n_methods, GRAFT_FOR_LOSS, &g->eval, err);
     if (!s && job->eval) s = graft_graph_prepare(g->eval, job->device, 0, 0, err);

@@ -1,7 +1,7 @@
 /* core/train/state.c - a checkpoint's content, out and in.
  *
  *   checkpoint-N/  adapter or model files, tokenizer files     as at the end of training: usable by itself
- *                  optimiser.safetensors                       "adam_m:NAME", "adam_v:NAME", f32
+ *                  optimiser.safetensors                       what the optimiser keeps: "adam_m:NAME" .. (optim.h)
  *                  trainer_state.json, trainer_log.jsonl       the log so far
  *                  training_state.json                         counters and sums, see put_counters
  *                  training_args.json                          the arguments of the run
@@ -46,9 +46,7 @@ static graft_status read_piece(void *ctx, int64_t offset, void *to, int64_t byte
     return status;
 }
 
-static int is_moment(const char *name) { return !strncmp(name, GRAFT_MOMENT_M, strlen(GRAFT_MOMENT_M)) || !strncmp(name, GRAFT_MOMENT_V, strlen(GRAFT_MOMENT_V)); }
-
-static graft_status write_moments(const graft_trainer *t, const char *dir, graft_error *err)
+static graft_status write_optimiser(const graft_trainer *t, const char *dir, graft_error *err)
 {
     const int all = graft_store_count(t->store);
     int64_t n = 0, largest = 1;
@@ -56,7 +54,7 @@ static graft_status write_moments(const graft_trainer *t, const char *dir, graft
     stored *from = graft_calloc((size_t)all + 1, sizeof *from);
     char *path = graft_path_join(dir, OPTIMISER);
     for (int i = 0; i < all; i++)
-        if (is_moment(graft_store_name(t->store, i)) && graft_store_tensor_bytes(t->store, i) > largest) largest = graft_store_tensor_bytes(t->store, i);
+        if (graft_optim_is_state(graft_store_name(t->store, i)) && graft_store_tensor_bytes(t->store, i) > largest) largest = graft_store_tensor_bytes(t->store, i);
     uint8_t *scratch = graft_calloc((size_t)largest, 1);
     graft_status s = GRAFT_OK;
     if (!out || !from || !path || !scratch) {
@@ -64,10 +62,10 @@ static graft_status write_moments(const graft_trainer *t, const char *dir, graft
         goto out;
     }
     for (int i = 0; i < all; i++) {
-        if (!is_moment(graft_store_name(t->store, i))) continue;
+        if (!graft_optim_is_state(graft_store_name(t->store, i))) continue;
         const graft_shape shape = graft_store_shape(t->store, i);
         from[n] = (stored){t->store, i, scratch};
-        out[n] = (graft_tensor_out){.name = graft_store_name(t->store, i), .dtype = GRAFT_F32, .rank = shape.rank, .read = read_piece, .ctx = &from[n]};
+        out[n] = (graft_tensor_out){.name = graft_store_name(t->store, i), .dtype = shape.dtype, .rank = shape.rank, .read = read_piece, .ctx = &from[n]};
         memcpy(out[n].dims, shape.dims, sizeof out[n].dims);
         n++;
     }
@@ -176,7 +174,7 @@ graft_status graft_trainer_save(graft_trainer *t, graft_error *err)
     const graft_journal_moment now = graft_trainer_moment(t);
     graft_status s = graft_checkpoint_begin(t->o->output_dir, t->step, dir, err);
     if (!s) s = graft_trainer_write_model(t, dir, err);
-    if (!s) s = write_moments(t, dir, err);
+    if (!s) s = write_optimiser(t, dir, err);
     if (!s) s = graft_journal_save(&t->journal, dir, t->o, &now, t->flops, err);
     if (!s) s = put_counters(t, dir, err);
     if (!s && t->job->arguments) s = graft_journal_write(dir, ARGUMENTS, t->job->arguments, 2, 0, err);
@@ -198,13 +196,14 @@ static graft_status take_tensor(graft_trainer *t, const graft_weights *w, const 
 {
     const graft_weight_info *info = graft_weights_find(w, name);
     const int i = graft_store_find(t->store, name);
-    if (!info) return graft_fail(err, GRAFT_BAD_INPUT, file, "the checkpoint lacks %s: it was made with other trained weights; use the same arguments or another output_dir", name);
+    if (!info) return graft_fail(err, GRAFT_BAD_INPUT, file, "the checkpoint lacks %s: it was made with other trained weights or another optim; use the same arguments or another output_dir", name);
     if (i < 0) return graft_fail(err, GRAFT_INTERNAL, name, "a trained weight is not in the store");
     const graft_shape shape = graft_store_shape(t->store, i);
-    int same = info->rank == shape.rank;
+    int same = info->rank == shape.rank && (shape.dtype == GRAFT_F32 || (!strcmp(info->dtype_name, "I32") && info->bytes == graft_store_tensor_bytes(t->store, i)));
     for (int k = 0; same && k < shape.rank; k++) same = info->dims[k] == shape.dims[k];
     if (!same) return graft_fail(err, GRAFT_BAD_INPUT, file, "%s has another shape than in this run: use the same arguments or another output_dir", name);
     const int64_t bytes = graft_store_tensor_bytes(t->store, i);
+    if (shape.dtype != GRAFT_F32) return graft_store_write(t->store, i, info->data, bytes, err);
     float *data = graft_calloc((size_t)bytes + 1, 1);
     if (!data) return graft_fail(err, GRAFT_NO_MEMORY, file, "no memory to read %s", name);
     graft_status s = graft_weights_read_f32(info, data, err);
@@ -213,13 +212,13 @@ static graft_status take_tensor(graft_trainer *t, const graft_weights *w, const 
     return s;
 }
 
-static graft_status take_moments(graft_trainer *t, const char *dir, graft_error *err)
+static graft_status take_optimiser(graft_trainer *t, const char *dir, graft_error *err)
 {
     graft_weights *w = NULL;
     char *path = graft_path_join(dir, OPTIMISER);
     graft_status s = path ? graft_weights_open(path, &w, err) : graft_fail(err, GRAFT_NO_MEMORY, dir, "out of memory");
     for (int i = 0; !s && i < graft_store_count(t->store); i++)
-        if (is_moment(graft_store_name(t->store, i))) s = take_tensor(t, w, graft_store_name(t->store, i), path, err);
+        if (graft_optim_is_state(graft_store_name(t->store, i))) s = take_tensor(t, w, graft_store_name(t->store, i), path, err);
     graft_weights_close(w);
     graft_free(path);
     return s;
@@ -244,7 +243,7 @@ graft_status graft_trainer_resume(graft_trainer *t, const char *dir, graft_error
     graft_status s = graft_checkpoint_check(dir, &step, err);
     if (!s) s = take_counters(t, dir, err);
     if (!s) s = take_weights(t, dir, err);
-    if (!s) s = take_moments(t, dir, err);
+    if (!s) s = take_optimiser(t, dir, err);
     if (!s) s = graft_journal_resume(&t->journal, dir, err);
     if (s) return s;
     t->result->resumed_from = t->step;

@@ -109,8 +109,7 @@ static graft_status update(graft_trainer *t, double *loss, double *norm, double 
     }
     if (s) return s;
     if (!isfinite(*loss)) return diverged(t, *rate, err);
-    const graft_update_options how = {o->adam_beta1, o->adam_beta2, o->adam_epsilon, o->weight_decay, o->max_grad_norm};
-    s = graft_update_run(&t->graphs.update, &how, t->step + 1, *rate, norm, err);
+    s = graft_update_run(&t->graphs.update, &o->optim, t->step + 1, *rate, norm, err);
     if (s && !isfinite(*norm)) return diverged(t, *rate, err);
     return s;
 }

@@ -7,11 +7,12 @@
 
 #include "core/data/batch.h"
 #include "core/model/model.h"
+#include "core/train/optim.h"
 
 typedef struct graft_train_options {
     const char *output_dir;
     double learning_rate;                                                                         /* 5e-5 */
-    double weight_decay, adam_beta1, adam_beta2, adam_epsilon, max_grad_norm;                     /* 0, 0.9, 0.999, 1e-8, 1.0; norm 0: no clipping */
+    graft_optim_options optim;                                                                    /* betas 0.9 and 0.999, epsilon 1e-8, decay 0, norm 1.0; norm 0: no clipping */
     double num_train_epochs;                                                                      /* 3 */
     int64_t max_steps;                                                                            /* <= 0: by epochs */
     int64_t per_device_train_batch_size, per_device_eval_batch_size, gradient_accumulation_steps; /* 8, 8, 1 */

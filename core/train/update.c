@@ -1,4 +1,4 @@
-/* core/train/update.c - see update.h. The maths of one AdamW step is at graft_adamw in graft/ops.h. */
+/* core/train/update.c - see update.h. The maths of each optimiser is in its file, optim_*.c. */
 #include "core/train/update.h"
 
 #include "core/base/error.h"
@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
-static graft_value state_of(graft_graph *g, const char *prefix, const graft_value_info *v)
+static graft_value gradient_of(graft_graph *g, const graft_value_info *v)
 {
     char name[1024];
-    const int n = snprintf(name, sizeof name, "%s%s", prefix, v->name);
+    const int n = snprintf(name, sizeof name, GRAFT_GRADIENT "%s", v->name);
     if (n < 0 || (size_t)n >= sizeof name) {
         graft_graph_error(g, "the name of a weight is longer than %zu bytes", sizeof name - 16);
         return graft_null_value();
@@ -37,41 +37,43 @@ static void emit_norm(graft_graph *g, const graft_graph *train)
 {
     graft_value sum = graft_null_value();
     for (int32_t i = 1; i < train->n_values; i++)
-        if (graft_update_trains(train, &train->values[i])) sum = graft_sum_squares(g->builder, state_of(g, GRAFT_GRADIENT, &train->values[i]), sum);
+        if (graft_update_trains(train, &train->values[i])) sum = graft_sum_squares(g->builder, gradient_of(g, &train->values[i]), sum);
     graft_graph_output(g, "sum_squares", sum);
 }
 
-static void emit_step(graft_graph *g, const graft_graph *train)
+static void emit_step(graft_update *u, const graft_graph *train, const graft_update_options *o)
 {
+    graft_graph *g = u->step;
     graft_builder *b = g->builder;
-    const int64_t eight[] = {8};
-    const graft_value hyper = graft_graph_input(g, "hyper", GRAFT_F32, 1, eight);
+    const graft_optim *optim = graft_optim_of(o);
+    const int64_t rows[] = {u->n_leaves, GRAFT_OPTIM_NUMBERS};
+    const graft_value hyper = graft_graph_input(g, "hyper", GRAFT_F32, 2, rows);
+    int32_t at = 0;
     for (int32_t i = 1; i < train->n_values; i++) {
         const graft_value_info *v = &train->values[i];
         if (!graft_update_trains(train, v)) continue;
         graft_param p = {.size = (uint32_t)sizeof p, .role = v->role, .start = GRAFT_START_CHECKPOINT, .rank = v->shape.rank};
         memcpy(p.dims, v->shape.dims, sizeof p.dims);
-        const graft_value w = b->api->param(b, v->name, &p), grad = state_of(g, GRAFT_GRADIENT, v);
-        const graft_value m = state_of(g, GRAFT_MOMENT_M, v), s = state_of(g, GRAFT_MOMENT_V, v);
-        const graft_value now = graft_adamw(b, w, grad, m, s, hyper, graft_update_decays(v));
-        graft_graph_assign(g, w, now);
-        graft_graph_assign(g, m, b->api->output(b, now, 1));
-        graft_graph_assign(g, s, b->api->output(b, now, 2));
-        graft_graph_assign(g, grad, graft_fill(b, v->shape.rank, v->shape.dims, 0.0));
+        graft_optim_leaf x = {.g = g, .b = b, .o = o, .info = v, .w = b->api->param(b, v->name, &p), .grad = gradient_of(g, v)};
+        x.row = graft_slice(b, hyper, 0, at, 1);
+        optim->emit(&x);
+        graft_graph_assign(g, x.grad, graft_fill(b, v->shape.rank, v->shape.dims, 0.0));
+        u->leaves[at++] = (graft_update_leaf){.name = graft_graph_info(g, x.w)->name, .rate = 1.0, .decay = optim->decays_all || graft_update_decays(v), .active = 1};
     }
 }
 
-graft_status graft_update_graphs(graft_update *u, const graft_graph *train, const graft_device *d, graft_error *err)
+graft_status graft_update_graphs(graft_update *u, const graft_graph *train, const graft_update_options *o, const graft_device *d, graft_error *err)
 {
     memset(u, 0, sizeof *u);
+    for (int32_t i = 1; i < train->n_values; i++) u->n_leaves += graft_update_trains(train, &train->values[i]);
+    if (!u->n_leaves) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "nothing would be trained: the tuning method chose no weight");
     u->norm = graft_graph_new();
     u->step = graft_graph_new();
-    if (!u->norm || !u->step) return graft_fail(err, GRAFT_NO_MEMORY, NULL, "no memory for the optimiser's graph");
-    int any = 0;
-    for (int32_t i = 1; i < train->n_values && !any; i++) any = graft_update_trains(train, &train->values[i]);
-    if (!any) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "nothing would be trained: the tuning method chose no weight");
+    u->leaves = graft_calloc((size_t)u->n_leaves, sizeof *u->leaves);
+    u->hyper = graft_calloc((size_t)u->n_leaves * GRAFT_OPTIM_NUMBERS, sizeof *u->hyper);
+    if (!u->norm || !u->step || !u->leaves || !u->hyper) return graft_fail(err, GRAFT_NO_MEMORY, NULL, "no memory for the optimiser's graph");
     emit_norm(u->norm, train);
-    emit_step(u->step, train);
+    emit_step(u, train, o);
     graft_status s = graft_graph_prepare(u->norm, d, 0, 0, err);
     if (!s) s = graft_graph_prepare(u->step, d, 0, 0, err);
     return s;
@@ -90,7 +92,30 @@ void graft_update_free(graft_update *u)
     graft_exec_free(u->run_step);
     graft_graph_free(u->norm);
     graft_graph_free(u->step);
+    graft_free(u->leaves);
+    graft_free(u->hyper);
     memset(u, 0, sizeof *u);
+}
+
+graft_update_leaf *graft_update_find(const graft_update *u, const char *weight)
+{
+    for (int32_t i = 0; i < u->n_leaves; i++)
+        if (!strcmp(u->leaves[i].name, weight)) return &u->leaves[i];
+    return NULL;
+}
+
+/* The row of each weight; one that rests falls a step behind. */
+static void fill_hyper(graft_update *u, const graft_update_options *o, int64_t t, double rate, double factor)
+{
+    const graft_optim *optim = graft_optim_of(o);
+    for (int32_t i = 0; i < u->n_leaves; i++) {
+        graft_update_leaf *leaf = &u->leaves[i];
+        float *row = u->hyper + (size_t)i * GRAFT_OPTIM_NUMBERS;
+        double numbers[GRAFT_OPTIM_NUMBERS] = {0};
+        if (leaf->active) optim->numbers(o, t - leaf->skipped, rate * leaf->rate, o->weight_decay * leaf->decay, factor, numbers);
+        else leaf->skipped++;
+        for (int k = 0; k < GRAFT_OPTIM_NUMBERS; k++) row[k] = leaf->active ? (float)numbers[k] : optim->still[k];
+    }
 }
 
 graft_status graft_update_run(graft_update *u, const graft_update_options *o, int64_t t, double rate, double *norm, graft_error *err)
@@ -102,9 +127,7 @@ graft_status graft_update_run(graft_update *u, const graft_update_options *o, in
     if (s) return s;
     *norm = sqrt((double)sum);
     if (!isfinite(*norm)) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "the norm of the gradients is %s", isnan(*norm) ? "not a number" : "infinite");
-    const double factor = o->max_grad_norm > 0 ? fmin(1.0, o->max_grad_norm / (*norm + 1e-6)) : 1.0;
-    const float hyper[8] = {(float)rate, (float)o->beta1, (float)o->beta2, (float)o->epsilon, (float)o->weight_decay,
-                            (float)(1.0 - pow(o->beta1, (double)t)), (float)(1.0 - pow(o->beta2, (double)t)), (float)factor};
-    s = graft_exec_set(u->run_step, "hyper", hyper, sizeof hyper, err);
+    fill_hyper(u, o, t, rate, o->max_grad_norm > 0 ? fmin(1.0, o->max_grad_norm / (*norm + 1e-6)) : 1.0);
+    s = graft_exec_set(u->run_step, "hyper", u->hyper, (int64_t)sizeof *u->hyper * GRAFT_OPTIM_NUMBERS * u->n_leaves, err);
     return s ? s : graft_exec_run(u->run_step, none, 0, 0, err);
 }

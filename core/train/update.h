@@ -1,26 +1,34 @@
-/* core/train/update.h - the optimiser as two small graphs over the gradients that a training graph leaves in the store.
+/* core/train/update.h - an update as two small graphs over the gradients that a training graph leaves in the store.
  *
  *   norm:  grad:* -> sum of squares -> "sum_squares"          the host takes the root and the clipping factor
- *   step:  hyper, grad:*, adam_m:*, adam_v:*, weights -> new weights and moments in place; gradients become zero
+ *   step:  hyper, grad:*, states, weights -> new weights and states in place; gradients become zero (optim.h: whose step)
  */
 #ifndef CORE_TRAIN_UPDATE_H
 #define CORE_TRAIN_UPDATE_H
 
 #include "core/graph/run.h"
+#include "core/train/optim.h"
 
-#define GRAFT_MOMENT_M "adam_m:"
-#define GRAFT_MOMENT_V "adam_v:"
 #define GRAFT_GRADIENT "grad:"
+
+typedef graft_optim_options graft_update_options;
+
+/* One trained weight. rate, decay and active may be changed between updates: a tuning method's own rates, and weights that rest. */
+typedef struct graft_update_leaf {
+    const char *name;
+    double rate;     /* times the schedule's rate; 1 */
+    double decay;    /* times weight_decay: 1, or 0 for biases and norms */
+    int active;      /* 0: the update leaves the weight and its states as they are, and does not count as a step of it; its gradient becomes zero all the same */
+    int64_t skipped; /* updates that were no steps of it */
+} graft_update_leaf;
 
 typedef struct graft_update {
     graft_graph *norm, *step;
     graft_exec *run_norm, *run_step;
+    graft_update_leaf *leaves; /* rows of hyper; names are the step graph's */
+    float *hyper;
+    int32_t n_leaves;
 } graft_update;
-
-/* How an update is done, besides the rate. */
-typedef struct graft_update_options {
-    double beta1, beta2, epsilon, weight_decay, max_grad_norm;
-} graft_update_options;
 
 /* A weight of the training graph that gets a gradient; 0 for other values. */
 int graft_update_trains(const graft_graph *train, const graft_value_info *v);
@@ -28,9 +36,10 @@ int graft_update_trains(const graft_graph *train, const graft_value_info *v);
 int graft_update_decays(const graft_value_info *v);
 
 /* Both graphs, prepared for the device. They share their leaves with the training graph by name. */
-graft_status graft_update_graphs(graft_update *u, const graft_graph *train, const graft_device *d, graft_error *err);
+graft_status graft_update_graphs(graft_update *u, const graft_graph *train, const graft_update_options *o, const graft_device *d, graft_error *err);
 graft_status graft_update_compile(graft_update *u, graft_store *s, const int64_t capacity[GRAFT_SYMBOLS], uint64_t seed, graft_error *err);
 void graft_update_free(graft_update *u);
+graft_update_leaf *graft_update_find(const graft_update *u, const char *weight); /* NULL: not trained */
 
 /* Update number t (from 1) with this rate. norm: of all gradients, before clipping. A norm that is no number is an error and changes no weight. */
 graft_status graft_update_run(graft_update *u, const graft_update_options *o, int64_t t, double rate, double *norm, graft_error *err);

@@ -74,8 +74,10 @@ START_TEST(sentences)
     expect_said(said_err, "small");
     expect_status(1, graft("train", in_world("run.yaml"), "stage=dpo"));
     refuses("graft train: stage: the stage 'dpo' is not supported: use sft\n");
-    expect_status(1, graft("train", in_world("run.yaml"), "optim=adafactor", "output_dir=x"));
-    expect_said(said_err, "optim: the optimizer 'adafactor' is not supported: use adamw_torch");
+    expect_status(1, graft("train", in_world("run.yaml"), "optim=adafactr", "output_dir=x"));
+    expect_said(said_err, "optim: the optimizer 'adafactr' is not supported: use adafactor");
+    expect_status(1, graft("train", in_world("run.yaml"), "optim=sgd", "optim_args=momentm=0.9", "output_dir=x"));
+    expect_said(said_err, "optim_args: the optimizer sgd has no option 'momentm', did you mean 'momentum'?");
     expect_status(1, graft("train", in_world("run.yaml"), "lr_scheduler_type=cosin", "output_dir=x"));
     expect_said(said_err, "lr_scheduler_type: unknown schedule 'cosin', did you mean 'cosine'?");
     expect_status(1, graft("train", in_world("run.yaml")));

@@ -163,12 +163,13 @@ static int ends_with(const char *s, const char *end)
 
 int golden_functions(golden_session *s, const char *path)
 {
-    (void)s;
     char file[4200];
     snprintf(file, sizeof file, "%s/cases.json", path);
     if (graft_path_exists(file)) return check_sampling(path), 1;
+    const int optim = golden_optim(s, path);
     snprintf(file, sizeof file, "%s/schedules.json", path);
     if (graft_path_exists(file)) return check_schedules(file), 1;
+    if (optim) return 1;
     if (ends_with(path, "schedules.json")) return check_schedules(path), 1;
     if (graft_path_is_dir(path) && !strcmp(graft_path_base(path), "tokenizer")) {
         char **names = NULL;

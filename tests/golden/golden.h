@@ -101,6 +101,7 @@ int golden_method(golden_session *s, const char *path);
 int golden_smollm2(golden_session *s, const char *path);
 int golden_trajectory(golden_session *s, const char *path);
 int golden_gguf(golden_session *s, const char *path);
-int golden_functions(golden_session *s, const char *path); /* optim, sampling, tokenizer, samples ... */
+int golden_optim(golden_session *s, const char *path);     /* optimizers, clipping */
+int golden_functions(golden_session *s, const char *path); /* schedules, sampling, tokenizer, samples ... */
 
 #endif
