@@ -28,7 +28,7 @@ typedef struct plan {
 const ref_op *ref_op_at(int32_t i, int *tier)
 {
     static const ref_op *const families[] = {ref_elementwise, ref_binary, ref_reduce, ref_matmul, ref_index, ref_movement, ref_create, ref_norm,
-                                             ref_softmax, ref_rope, ref_attention, ref_mlp, ref_dropout, ref_loss, ref_optim};
+                                             ref_softmax, ref_rope, ref_attention, ref_mlp, ref_dropout, ref_moe, ref_loss, ref_optim};
     enum { PRIMITIVE = 7 };
     for (size_t f = 0; f < sizeof families / sizeof *families; f++) {
         *tier = f >= PRIMITIVE;

@@ -52,7 +52,7 @@ typedef struct ref_op {
 
 /* Families; each ends with a NULL name. tier 0 first. */
 extern const ref_op ref_elementwise[], ref_binary[], ref_reduce[], ref_matmul[], ref_index[], ref_movement[], ref_create[];
-extern const ref_op ref_norm[], ref_softmax[], ref_rope[], ref_attention[], ref_mlp[], ref_dropout[], ref_loss[], ref_optim[];
+extern const ref_op ref_norm[], ref_softmax[], ref_rope[], ref_attention[], ref_mlp[], ref_dropout[], ref_moe[], ref_loss[], ref_optim[];
 const ref_op *ref_op_at(int32_t i, int *tier); /* the i-th of all; NULL past the end */
 
 typedef struct ref_device {

@@ -446,6 +446,7 @@ static const graft_graph_api builder_api = {
     .shape = build_shape,
     .error = build_error,
     .matches = build_matches,
+    .experts = graft_site_experts,
 };
 
 graft_graph *graft_graph_new(void)

@@ -68,6 +68,7 @@ const char  *graft_symbol_name(int64_t dim);
 
 /* site.c, called by build.c */
 graft_value graft_site_linear(graft_builder *b, graft_value x, const char *name, int64_t out, int bias, graft_role role);
+graft_value  graft_site_experts(graft_builder *b, graft_value x, graft_value ids, const char *name, int64_t experts, int64_t out);
 graft_value graft_site_mark(graft_builder *b, graft_value h, graft_role role);
 void        graft_site_extend_kv(graft_graph *g, graft_node *n);             /* fills the inputs k_extra and v_extra */
 graft_value graft_site_extend_input(graft_graph *g, graft_value y);         /* after an op: adds virtual tokens where it was the embedding of tokens */

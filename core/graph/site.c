@@ -83,7 +83,7 @@ int graft_site_trains(graft_graph *g, const graft_param *p, const char *name)
     const char *dot = strrchr(name, '.');
     char *module = s->n_methods ? graft_arena_copy(g->arena, name, dot ? (size_t)(dot - name) : 0) : NULL;
     if (!module) return 0;
-    const graft_site site = {(uint32_t)sizeof site, p->role, graft_build_layer(g), module, p->rank > 1 ? p->dims[1] : 0, p->dims[0], graft_null_value()};
+    const graft_site site = {(uint32_t)sizeof site, p->role, graft_build_layer(g), module, p->rank > 1 ? p->dims[p->rank - 1] : 0, p->dims[p->rank > 2 ? p->rank - 2 : 0], graft_null_value()};
     for (int32_t i = 0; i < s->n_methods; i++)
         if (HOOK(&s->methods[i], trains) && s->methods[i].table->trains(s->methods[i].run, &site, name)) return 1;
     return 0;
@@ -134,6 +134,24 @@ graft_value graft_site_linear(graft_builder *b, graft_value x, const char *name,
         s->sites[s->n_sites++] = site;
         y = linear_hooks(b, &site, x, y);
     }
+    graft_build_pop(b);
+    return g->error.code ? graft_null_value() : y;
+}
+
+/* A stack of linears, one an expert. It is listed, and its weight can be trained; the hooks of linears know one matrix and are not called. */
+graft_value graft_site_experts(graft_builder *b, graft_value x, graft_value ids, const char *name, int64_t experts, int64_t out)
+{
+    graft_graph *g = graft_graph_of(b);
+    graft_build_state *s = g->state;
+    if (g->error.code) return graft_null_value();
+    const graft_shape *shape = &graft_graph_info(g, x)->shape;
+    const int64_t in = shape->rank > 0 ? shape->dims[shape->rank - 1] : 0;
+    graft_build_push(b, name, -1);
+    if (!x.id || in < 1) graft_graph_error(g, "experts need an input whose last axis has a constant size, found %s", x.id ? graft_shape_text(g, shape) : "the null value");
+    const graft_param p = {(uint32_t)sizeof p, GRAFT_ROLE_EXPERT, GRAFT_START_CHECKPOINT, 0.0, 3, {experts, out, in, 0}};
+    const graft_value w = graft_build_param(b, "weight", &p), y = graft_expert_matmul(b, x, w, ids, 0);
+    if (g->error.code || (s->method < 0 && graft_build_room(g, (void **)&s->sites, &s->room_sites, (size_t)s->n_sites, sizeof *s->sites))) return graft_null_value();
+    if (s->method < 0) s->sites[s->n_sites++] = site_here(g, GRAFT_ROLE_EXPERT, in, out, w);
     graft_build_pop(b);
     return g->error.code ? graft_null_value() : y;
 }

@@ -95,7 +95,7 @@ graft_status graft_adapter_save(const char *dir, const graft_active_method *meth
     graft_arena *a = graft_arena_new();
     const graft_adapter_files *files = method->table->files;
     const char *path = a ? graft_arena_printf(a, "%s/%s", dir, files->weights) : NULL;
-    status = path ? graft_export_weights(g, s, index, files->prefix, GRAFT_F32, path, -1, err) : graft_fail(err, GRAFT_NO_MEMORY, dir, "no memory to write the adapter");
+    status = path ? graft_export_weights(g, s, index, files->prefix, NULL, GRAFT_F32, path, -1, err) : graft_fail(err, GRAFT_NO_MEMORY, dir, "no memory to write the adapter");
     if (!status) status = save_config(dir, method, index, g, base, a, err);
     graft_arena_free(a);
     return status;

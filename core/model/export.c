@@ -1,32 +1,62 @@
-/* core/model/export.c - see export.h. One tensor at a time is read from the device; the buffer is as large as the largest. */
+/* core/model/export.c - see export.h. One weight at a time is read from the device. */
 #include "core/model/export.h"
 
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/json.h"
+#include "core/model/layout.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-typedef struct source {
+/* What all tensors of one export share: they are written one after the other, so two buffers do, each as large as the largest weight. */
+typedef struct shared {
+    const graft_graph *graph;
     const graft_store *store;
-    int index;
+    const graft_model_table *layouts;
+    graft_arena *arena;
     graft_dtype dtype;
-    float *buffer; /* shared by all sources: tensors are written one after the other */
+    int held; /* index of the weight in `weight`, -1: none */
+    float *weight, *turned;
+    int64_t largest; /* bytes */
+} shared;
+
+typedef struct source {
+    shared *all;
+    int index;
+    graft_stored_part part;
 } source;
+
+/* The part as the file holds it. */
+static graft_status fetch(const source *f, const float **from, graft_error *err)
+{
+    shared *all = f->all;
+    if (all->held != f->index) {
+        all->held = -1;
+        const graft_status status = graft_store_read(all->store, f->index, all->weight, graft_store_tensor_bytes(all->store, f->index), err);
+        if (status) return status;
+        all->held = f->index;
+    }
+    *from = all->weight + f->part.first;
+    return GRAFT_OK;
+}
 
 static graft_status read_piece(void *ctx, int64_t offset, void *to, int64_t bytes, graft_error *err)
 {
     const source *f = ctx;
-    if (!offset) {
-        const graft_status status = graft_store_read(f->store, f->index, f->buffer, graft_store_tensor_bytes(f->store, f->index), err);
-        if (status) return status;
+    const shared *all = f->all;
+    const float *from;
+    const graft_status status = fetch(f, &from, err);
+    if (status) return status;
+    if (f->part.transposed) {
+        if (!offset) graft_layout_transpose(all->turned, from, f->part.dims[1], f->part.dims[0]);
+        from = all->turned;
     }
-    const int64_t size = f->dtype == GRAFT_F32 ? 4 : 2;
-    const float *from = f->buffer + offset / size;
+    const int64_t size = all->dtype == GRAFT_F32 ? 4 : 2;
     uint16_t *half = to;
+    from += offset / size;
     if (size == 4) memcpy(to, from, (size_t)bytes);
-    for (int64_t i = 0; size == 2 && i < bytes / size; i++) half[i] = f->dtype == GRAFT_BF16 ? graft_f32_to_bf16(from[i]) : graft_f32_to_f16(from[i]);
+    for (int64_t i = 0; size == 2 && i < bytes / size; i++) half[i] = all->dtype == GRAFT_BF16 ? graft_f32_to_bf16(from[i]) : graft_f32_to_f16(from[i]);
     return GRAFT_OK;
 }
 
@@ -35,39 +65,53 @@ static int exported(const graft_value_info *v, int owner)
     return v->place == GRAFT_PLACE_WEIGHT && v->node < 0 && v->name && v->from_method == owner && (owner >= 0 || v->start == GRAFT_START_CHECKPOINT);
 }
 
-static graft_status collect(const graft_graph *g, const graft_store *s, int owner, const char *prefix, graft_arena *a, graft_tensor_out *out, source *from, int64_t *n, int64_t *largest, graft_error *err)
+/* Tensors of all weights; out NULL: only counts them. */
+static graft_status collect(shared *all, int owner, const char *prefix, graft_tensor_out *out, source *from, int64_t *n, graft_error *err)
 {
-    for (int32_t i = 1; i < g->n_values; i++) {
-        const graft_value_info *v = &g->values[i];
+    *n = 0;
+    for (int32_t i = 1; i < all->graph->n_values; i++) {
+        const graft_value_info *v = &all->graph->values[i];
         if (!exported(v, owner)) continue;
-        const int at = graft_store_find(s, v->name);
+        const int at = graft_store_find(all->store, v->name);
         if (at < 0) return graft_fail(err, GRAFT_INTERNAL, v->name, "the weight to save is not in the store");
-        const int64_t bytes = graft_store_tensor_bytes(s, at);
-        if (bytes > *largest) *largest = bytes;
-        from[*n].store = s, from[*n].index = at;
-        out[*n] = (graft_tensor_out){.name = graft_arena_printf(a, "%s%s", prefix, v->name), .dtype = from[*n].dtype, .rank = v->shape.rank, .read = read_piece, .ctx = &from[*n]};
-        memcpy(out[*n].dims, v->shape.dims, sizeof v->shape.dims);
-        if (!out[(*n)++].name) return graft_fail(err, GRAFT_NO_MEMORY, v->name, "no memory to save the weights");
+        const int64_t bytes = graft_store_tensor_bytes(all->store, at), parts = graft_layout_parts(all->layouts, v->name, &v->shape);
+        if (bytes > all->largest) all->largest = bytes;
+        for (int64_t k = 0; k < parts; k++, (*n)++) {
+            if (!out) continue;
+            source *f = &from[*n];
+            *f = (source){.all = all, .index = at};
+            const char *name = graft_layout_part(all->arena, all->layouts, v->name, &v->shape, k, &f->part) ? NULL : graft_arena_printf(all->arena, "%s%s", prefix, f->part.name);
+            if (!name) return graft_fail(err, GRAFT_NO_MEMORY, v->name, "no memory to save the weights");
+            out[*n] = (graft_tensor_out){.name = name, .dtype = all->dtype, .rank = f->part.rank, .read = read_piece, .ctx = f};
+            memcpy(out[*n].dims, f->part.dims, sizeof f->part.dims);
+        }
     }
     return GRAFT_OK;
 }
 
-graft_status graft_export_weights(const graft_graph *g, const graft_store *s, int owner, const char *prefix, graft_dtype dtype, const char *path, int64_t shard_bytes, graft_error *err)
+static graft_status write_all(shared *all, int owner, const char *prefix, const char *path, int64_t shard_bytes, graft_error *err)
+{
+    int64_t n = 0;
+    graft_status status = collect(all, owner, prefix, NULL, NULL, &n, err);
+    if (status) return status;
+    graft_tensor_out *out = graft_arena_alloc(all->arena, (size_t)(n + 1) * sizeof *out);
+    source *from = graft_arena_alloc(all->arena, (size_t)(n + 1) * sizeof *from);
+    all->weight = graft_calloc((size_t)all->largest + 4, 1);
+    all->turned = graft_calloc((size_t)all->largest + 4, 1);
+    if (!out || !from || !all->weight || !all->turned) return graft_fail(err, GRAFT_NO_MEMORY, path, "no memory for a weight of %" PRId64 " bytes", all->largest);
+    status = collect(all, owner, prefix, out, from, &n, err);
+    if (status) return status;
+    return shard_bytes < 0 ? graft_safetensors_write(path, out, n, err) : graft_safetensors_write_model(path, out, n, shard_bytes, err);
+}
+
+graft_status graft_export_weights(const graft_graph *g, const graft_store *s, int owner, const char *prefix, const graft_model_table *layouts, graft_dtype dtype, const char *path, int64_t shard_bytes, graft_error *err)
 {
     if (dtype != GRAFT_F32 && dtype != GRAFT_BF16 && dtype != GRAFT_F16) return graft_fail(err, GRAFT_UNSUPPORTED, path, "weights are saved as float32, bfloat16 or float16");
-    graft_arena *a = graft_arena_new();
-    graft_tensor_out *out = a ? graft_arena_alloc(a, (size_t)g->n_values * sizeof *out) : NULL;
-    source *from = out ? graft_arena_alloc(a, (size_t)g->n_values * sizeof *from) : NULL;
-    float *buffer = NULL;
-    int64_t n = 0, largest = 4;
-    graft_status status = from ? GRAFT_OK : graft_fail(err, GRAFT_NO_MEMORY, path, "no memory to save the weights");
-    for (int32_t i = 0; !status && i < g->n_values; i++) from[i].dtype = dtype;
-    if (!status) status = collect(g, s, owner, prefix, a, out, from, &n, &largest, err);
-    if (!status && !(buffer = graft_calloc((size_t)largest, 1))) status = graft_fail(err, GRAFT_NO_MEMORY, path, "no memory for a weight of %" PRId64 " bytes", largest);
-    for (int64_t i = 0; i < n; i++) from[i].buffer = buffer;
-    if (!status) status = shard_bytes < 0 ? graft_safetensors_write(path, out, n, err) : graft_safetensors_write_model(path, out, n, shard_bytes, err);
-    graft_free(buffer);
-    graft_arena_free(a);
+    shared all = {.graph = g, .store = s, .layouts = layouts, .arena = graft_arena_new(), .dtype = dtype, .held = -1};
+    const graft_status status = all.arena ? write_all(&all, owner, prefix, path, shard_bytes, err) : graft_fail(err, GRAFT_NO_MEMORY, path, "no memory to save the weights");
+    graft_free(all.weight);
+    graft_free(all.turned);
+    graft_arena_free(all.arena);
     return status;
 }
 

@@ -36,6 +36,37 @@ static int any_of(const char *key, const char *const *list)
     return 0;
 }
 
+/* The host's word for a key of config.json. A setting under both words: the host's own stays. */
+static const char *word_for(const graft_json *original, const graft_model_table *table, const char *key)
+{
+    const graft_config_word *n = GRAFT_HAS(graft_model_table, table, config_words) ? table->config_words : NULL;
+    for (; n && n->file; n++)
+        if (!strcmp(n->file, key) && !given(original, n->config)) return n->config;
+    return key;
+}
+
+graft_status graft_hfconfig_complete(graft_arena *a, const char *name, const graft_json *original, const graft_model_table *table, const graft_json **out, graft_error *err)
+{
+    const char *text = GRAFT_HAS(graft_model_table, table, defaults) ? table->defaults : NULL;
+    const graft_json *defaults = NULL;
+    if (!original || original->type != GRAFT_JSON_OBJECT) return graft_fail(err, GRAFT_BAD_INPUT, name, "a model's configuration must be a JSON object");
+    const graft_status status = text ? graft_json_parse(a, "the model plugin's defaults", text, strlen(text), 0, &defaults, err) : GRAFT_OK;
+    if (status) return status;
+    graft_json *o = graft_json_new(a, GRAFT_JSON_OBJECT);
+    for (const graft_json *m = original->child; m; m = m->next) {
+        const char *word = word_for(original, table, m->key);
+        graft_json *v = m->type == GRAFT_JSON_NULL ? NULL : graft_json_copy(a, m);
+        if (!v) continue;
+        v->key = word, v->key_bytes = word == m->key ? m->key_bytes : strlen(word);
+        graft_json_push(a, o, v);
+    }
+    for (const graft_json *m = defaults && defaults->type == GRAFT_JSON_OBJECT ? defaults->child : NULL; m; m = m->next)
+        if (!graft_json_get(original, m->key) && !graft_json_get(o, m->key)) append_copy(a, o, m);
+    if (!o || o->type != GRAFT_JSON_OBJECT) return graft_fail(err, GRAFT_NO_MEMORY, name, "no memory for the configuration");
+    *out = o;
+    return GRAFT_OK;
+}
+
 /* The rotary settings of full attention, wherever they stand; NULL: none but rope_theta at the top. */
 static const graft_json *rope_settings(const graft_json *o)
 {

@@ -5,6 +5,8 @@
 #include "core/base/config.h"
 #include "core/model/weights.h"
 
+/* config.json in the host's words, by the model plugin's tables: other words for a setting are replaced, settings left out get the plugin's defaults. */
+graft_status graft_hfconfig_complete(graft_arena *a, const char *name, const graft_json *original, const graft_model_table *table, const graft_json **out, graft_error *err);
 /* transformers 4 and 5 spell it differently; afterwards: rope_theta at the top, rope_scaling {rope_type, factor ...} or absent, torch_dtype, layer_types kept,
  * head_dim (hidden_size / num_attention_heads) and num_key_value_heads (num_attention_heads) filled when absent. The original is kept for exports. */
 graft_status graft_hfconfig_normalise(graft_arena *a, const char *name, const graft_json *original, const graft_json **out, graft_error *err);

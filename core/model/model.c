@@ -38,23 +38,25 @@ static graft_status open_folder(graft_model *m, const graft_registry *r, graft_e
     if (!graft_path_exists(name)) return graft_fail(err, GRAFT_BAD_INPUT, name, "the model's folder has weights but no config.json; copy or download it");
     status = graft_json_parse_file(m->arena, name, MAX_CONFIG, GRAFT_JSON_ALLOW_NAN, &m->original, err);
     if (status) return status;
-    const graft_json *type = graft_json_get(m->original, "model_type"), *normal;
+    const graft_json *type = graft_json_get(m->original, "model_type"), *complete, *normal;
     if (!type || type->type != GRAFT_JSON_TEXT || !type->bytes) return graft_fail(err, GRAFT_BAD_INPUT, name, "model_type must be a text that names the architecture; is this a language model's configuration?");
     m->model_type = type->text;
     status = find_plugin(m, r, name, err);
-    if (!status) status = graft_hfconfig_normalise(m->arena, name, m->original, &normal, err);
+    if (!status) status = graft_hfconfig_complete(m->arena, name, m->original, m->table, &complete, err);
+    if (!status) status = graft_hfconfig_normalise(m->arena, name, complete, &normal, err);
     if (!status && !(m->config = graft_config_new(m->arena, name, normal))) status = graft_fail(err, GRAFT_NO_MEMORY, name, "no memory for the configuration");
     return status;
 }
 
 static graft_status open_gguf(graft_model *m, const graft_registry *r, graft_error *err)
 {
-    const graft_json *architecture = graft_json_get(graft_weights_metadata(m->weights), "general.architecture"), *normal;
+    const graft_json *architecture = graft_json_get(graft_weights_metadata(m->weights), "general.architecture"), *complete, *normal;
     if (!architecture || architecture->type != GRAFT_JSON_TEXT) return graft_fail(err, GRAFT_BAD_INPUT, m->path, "general.architecture is missing; is it a model?");
     m->model_type = architecture->text;
     graft_status status = find_plugin(m, r, m->path, err);
     if (!status) status = graft_hfconfig_from_gguf(m->arena, m->weights, m->table, m->model_type, &m->original, err);
-    if (!status) status = graft_hfconfig_normalise(m->arena, m->path, m->original, &normal, err);
+    if (!status) status = graft_hfconfig_complete(m->arena, m->path, m->original, m->table, &complete, err);
+    if (!status) status = graft_hfconfig_normalise(m->arena, m->path, complete, &normal, err);
     if (status) return status;
     m->config = graft_config_new(m->arena, m->path, normal);
     if (!m->config) return graft_fail(err, GRAFT_NO_MEMORY, m->path, "no memory for the configuration");

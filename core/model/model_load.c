@@ -1,6 +1,7 @@
 /* core/model/model_load.c - fills the store: base weights from the model's files, new parameters of methods by their rule. */
 #include "core/base/error.h"
 #include "core/base/log.h"
+#include "core/model/layout.h"
 #include "core/model/model.h"
 #include "graft/random.h"
 
@@ -27,23 +28,52 @@ static const char *dims_text(char out[128], int32_t rank, const int64_t *dims)
 }
 
 /* What a layer of this checkpoint misses, said with the nearest reason. */
-static graft_status missing(const graft_model *m, const graft_value_info *leaf, graft_error *err)
+static graft_status missing(const graft_model *m, const char *name, graft_error *err)
 {
     return graft_fail(err, GRAFT_BAD_INPUT, m->path, "the weight \"%s\" is missing (the file holds %" PRId64 " others); config.json and weights do not belong together, or the model is incomplete",
-                      leaf->name, graft_weights_count(m->weights));
+                      name, graft_weights_count(m->weights));
 }
 
-static graft_status read_weight(const graft_model *m, const graft_value_info *leaf, float *to, graft_error *err)
+static graft_status read_part(const graft_value_info *leaf, const graft_stored_part *part, const graft_weight_info *t, float *to, float *scratch, graft_error *err)
 {
-    const graft_weight_info *t = graft_weights_find(m->weights, leaf->name);
-    if (!t) return missing(m, leaf, err);
-    int same = t->rank == leaf->shape.rank;
-    for (int32_t i = 0; same && i < t->rank; i++) same = t->dims[i] == leaf->shape.dims[i];
+    int same = t->rank == part->rank;
+    for (int32_t i = 0; same && i < t->rank; i++) same = t->dims[i] == part->dims[i];
     char found[128], expected[128];
     if (!same)
-        return graft_fail(err, GRAFT_BAD_INPUT, t->file, "the weight \"%s\" has the shape %s, config.json asks for %s; they do not belong together", leaf->name, dims_text(found, t->rank, t->dims),
-                          dims_text(expected, leaf->shape.rank, leaf->shape.dims));
-    return graft_weights_read_f32(t, to, err);
+        return graft_fail(err, GRAFT_BAD_INPUT, t->file, "the weight \"%s\" has the shape %s, config.json asks for %s; they do not belong together", t->stored ? t->stored : leaf->name,
+                          dims_text(found, t->rank, t->dims), dims_text(expected, part->rank, part->dims));
+    const graft_status status = graft_weights_read_f32(t, part->transposed ? scratch : to + part->first, err);
+    if (!status && part->transposed) graft_layout_transpose(to + part->first, scratch, part->dims[0], part->dims[1]);
+    return status;
+}
+
+/* As the graph names and shapes it: so do GGUF files, and folders that hold a stack of experts whole. */
+static const graft_weight_info *whole(const graft_model *m, const graft_value_info *leaf)
+{
+    if (!graft_weights_is_gguf(m->weights) && graft_layout_parts(m->table, leaf->name, &leaf->shape) == 1) return NULL;
+    return graft_layout_find(m->weights, m->table, leaf->name);
+}
+
+/* scratch: as large as the weight. */
+static graft_status read_weight(const graft_model *m, const graft_value_info *leaf, float *to, float *scratch, uint8_t *used, graft_error *err)
+{
+    const graft_weight_info *t = whole(m, leaf), *all = graft_weights_at(m->weights, 0);
+    graft_stored_part part;
+    if (t) {
+        (void)graft_layout_part(m->arena, NULL, leaf->name, &leaf->shape, 0, &part);
+        used[t - all] = 1;
+        return to ? read_part(leaf, &part, t, to, scratch, err) : GRAFT_OK;
+    }
+    const int64_t n = graft_layout_parts(m->table, leaf->name, &leaf->shape);
+    graft_status status = GRAFT_OK;
+    for (int64_t i = 0; i < n && !status; i++) {
+        if (graft_layout_part(m->arena, m->table, leaf->name, &leaf->shape, i, &part)) return graft_fail(err, GRAFT_NO_MEMORY, m->path, "no memory for the names of weights");
+        t = graft_layout_find(m->weights, m->table, part.name);
+        if (t) used[t - all] = 1;
+        if (!to) continue;
+        status = t ? read_part(leaf, &part, t, to, scratch, err) : missing(m, part.name, err);
+    }
+    return status;
 }
 
 /* Counter-based: the same numbers for the same seed and name, whatever else the graph holds. */
@@ -76,35 +106,45 @@ static int ends_with(const char *s, const char *end)
 /* Tables that older files store although they follow from the configuration. */
 static int is_buffer(const char *name) { return ends_with(name, "inv_freq") || ends_with(name, "rope_freqs.weight") || ends_with(name, ".masked_bias") || ends_with(name, ".position_ids"); }
 
-static void report_unused(const graft_model *m, const graft_graph *g)
+static void report_unused(const graft_model *m, const uint8_t *used)
 {
     int64_t unused = 0;
     const char *first = NULL;
     for (int64_t i = 0; i < graft_weights_count(m->weights); i++) {
         const char *name = graft_weights_at(m->weights, i)->name;
-        if (graft_graph_find(g, name).id || is_buffer(name)) continue;
+        if (used[i] || is_buffer(name) || graft_layout_ignores(m->table, name)) continue;
         if (!unused++) first = name;
     }
     if (unused) graft_log(GRAFT_LOG_WARNING, "%s: %" PRId64 " of %" PRId64 " tensors are not part of the model and were not read, the first is \"%s\"", m->path, unused, graft_weights_count(m->weights), first);
+}
+
+static int is_leaf(const graft_value_info *v) { return v->place == GRAFT_PLACE_WEIGHT && v->node < 0; }
+
+static graft_status fill(const graft_model *m, const graft_graph *g, graft_store *s, uint64_t seed, float *buffer, float *scratch, uint8_t *used, graft_error *err)
+{
+    graft_status status = GRAFT_OK;
+    for (int32_t i = 1; i < g->n_values && !status; i++) {
+        const graft_value_info *leaf = &g->values[i];
+        const int at = is_leaf(leaf) ? graft_store_find(s, leaf->name) : -1;
+        if (is_leaf(leaf) && leaf->start == GRAFT_START_CHECKPOINT) status = read_weight(m, leaf, at < 0 ? NULL : buffer, scratch, used, err);
+        else if (at >= 0) start_param(leaf, seed, buffer);
+        if (!status && at >= 0) status = graft_store_write(s, at, buffer, elements(&leaf->shape) * (int64_t)sizeof *buffer, err);
+    }
+    return status;
 }
 
 graft_status graft_model_load(const graft_model *m, const graft_graph *g, graft_store *s, uint64_t seed, graft_error *err)
 {
     int64_t room = 1;
     for (int32_t i = 1; i < g->n_values; i++)
-        if (g->values[i].place == GRAFT_PLACE_WEIGHT && g->values[i].node < 0 && elements(&g->values[i].shape) > room) room = elements(&g->values[i].shape);
-    float *buffer = graft_calloc((size_t)room, sizeof *buffer);
-    if (!buffer) return graft_fail(err, GRAFT_NO_MEMORY, m->path, "no memory for a weight of %" PRId64 " numbers", room);
-    graft_status status = GRAFT_OK;
-    for (int32_t i = 1; i < g->n_values && !status; i++) {
-        const graft_value_info *leaf = &g->values[i];
-        const int at = leaf->place == GRAFT_PLACE_WEIGHT && leaf->node < 0 ? graft_store_find(s, leaf->name) : -1;
-        if (at < 0) continue;
-        if (leaf->start == GRAFT_START_CHECKPOINT) status = read_weight(m, leaf, buffer, err);
-        else start_param(leaf, seed, buffer);
-        if (!status) status = graft_store_write(s, at, buffer, elements(&leaf->shape) * (int64_t)sizeof *buffer, err);
-    }
+        if (is_leaf(&g->values[i]) && elements(&g->values[i].shape) > room) room = elements(&g->values[i].shape);
+    float *buffer = graft_calloc((size_t)room, sizeof *buffer), *scratch = graft_calloc((size_t)room, sizeof *scratch);
+    uint8_t *used = graft_calloc((size_t)graft_weights_count(m->weights) + 1, 1);
+    graft_status status = buffer && scratch && used ? GRAFT_OK : graft_fail(err, GRAFT_NO_MEMORY, m->path, "no memory for a weight of %" PRId64 " numbers", room);
+    if (!status) status = fill(m, g, s, seed, buffer, scratch, used, err);
+    if (!status) report_unused(m, used);
     graft_free(buffer);
-    if (!status) report_unused(m, g);
+    graft_free(scratch);
+    graft_free(used);
     return status;
 }

@@ -18,6 +18,7 @@ static graft_status merge_graph(const graft_graph *model, graft_graph *g, int *a
     graft_builder *b = g->builder;
     for (int32_t i = 0; i < n && !g->error.code; i++) {
         graft_site site = sites[i];
+        if (site.role == GRAFT_ROLE_EXPERT) continue; /* a stack: no method changes it */
         const graft_param p = {(uint32_t)sizeof p, site.role, GRAFT_START_CHECKPOINT, 0.0, 2, {site.out, site.in, 0, 0}};
         b->api->push(b, site.path, -1);
         const graft_value w = b->api->param(b, "weight", &p);
@@ -103,7 +104,7 @@ graft_status graft_model_save(const graft_model *m, const graft_graph *g, const 
     graft_arena *a = graft_arena_new();
     if (!a) return graft_fail(err, GRAFT_NO_MEMORY, dir, "no memory to save the model");
     graft_status status = graft_dir_make(dir, err);
-    if (!status) status = graft_export_weights(g, s, -1, "", dtype, dir, shard_bytes > 0 ? shard_bytes : 0, err);
+    if (!status) status = graft_export_weights(g, s, -1, "", m->table, dtype, dir, shard_bytes > 0 ? shard_bytes : 0, err);
     if (!status && tok) status = graft_tokenizer_save(tok, dir, err);
     if (!status) status = save_generation(m, a, dir, err);
     if (!status) status = save_config(m, a, dir, dtype, err);

@@ -62,7 +62,7 @@ static graft_status run_v4(golden_session *s, const char *path, const golden_exp
     char from[4096], dir[4096], to[8192];
     snprintf(from, sizeof from, "%s/config.v4.json", path);
     if (!graft_path_exists(from)) return GRAFT_OK;
-    snprintf(dir, sizeof dir, "%s/v4", s->work);
+    snprintf(dir, sizeof dir, "%s/v4.%ld", s->work, (long)getpid()); /* one a process: backends are compared side by side */
     graft_status status = graft_path_remove(dir, err);
     if (!status) status = graft_dir_make(dir, err);
     char *full = status ? NULL : realpath(path, NULL), **names = NULL;
@@ -83,6 +83,8 @@ static graft_status run_v4(golden_session *s, const char *path, const golden_exp
         golden_case(title);
         status = run_folder(s, dir, x, 1, err);
     }
+    graft_error ignored = GRAFT_ERROR_INIT;
+    (void)graft_path_remove(dir, &ignored);
     return status;
 }
 

@@ -446,6 +446,55 @@ static void make_dropout(op_case *c, op_rng *r, int large)
     c->training = op_draw(r, 4) != 0;
 }
 
+/* Numbers without equals, or, forward only, many equals. */
+static void make_topk(op_case *c, op_rng *r, int large)
+{
+    const int64_t n = large ? 1 + op_draw(r, 64) : 2 + op_draw(r, 4), ties = op_draw(r, 3) == 0;
+    F(ties ? OP_BITS : OP_SPREAD, 2, T, n, 0, 0);
+    op_case_int(c, "k", 1 + op_draw(r, (uint32_t)(n < 9 ? n : 9)));
+    c->seeded = ties ? 0 : 1;
+}
+
+typedef struct routing {
+    int64_t k, experts, p, q;
+} routing;
+
+static routing routed(op_rng *r, int large)
+{
+    return (routing){.k = 1 + op_draw(r, 3), .experts = 1 + op_draw(r, large ? 9 : 3), .p = size(r, large), .q = size(r, large)};
+}
+
+static void make_expert_matmul(op_case *c, op_rng *r, int large)
+{
+    const routing m = routed(r, large);
+    const int transposed = (int)op_draw(r, 2);
+    F(OP_NORMAL, 3, T, op_draw(r, 2) ? m.k : 1, m.p, 0);
+    F(OP_NORMAL, 3, m.experts, transposed ? m.p : m.q, transposed ? m.q : m.p, 0);
+    F(OP_INDEX, 2, T, m.k, 0, 0)->limit = m.experts;
+    op_case_int(c, "transposed", transposed);
+}
+
+static void make_expert_matmul_stored(op_case *c, op_rng *r, int large)
+{
+    routing m = routed(r, large);
+    const int transposed = (int)op_draw(r, 2);
+    m.p = m.q = 32 * (1 + (int64_t)op_draw(r, 2));
+    F(OP_NORMAL, 3, T, op_draw(r, 2) ? m.k : 1, m.p, 0);
+    F(OP_NORMAL, 3, m.experts, m.q, m.p, 0)->shape.dtype = stored_type(r);
+    F(OP_INDEX, 2, T, m.k, 0, 0)->limit = m.experts;
+    op_case_int(c, "transposed", transposed);
+}
+
+static void make_expert_outer(op_case *c, op_rng *r, int large)
+{
+    const routing m = routed(r, large);
+    F(OP_NORMAL, 3, T, op_draw(r, 2) ? m.k : 1, m.q, 0);
+    F(OP_NORMAL, 3, T, op_draw(r, 2) ? m.k : 1, m.p, 0);
+    F(OP_INDEX, 2, T, m.k, 0, 0)->limit = m.experts;
+    if (op_draw(r, 2)) F(OP_NORMAL, 3, m.experts, m.q, m.p, 0);
+    op_case_int(c, "experts", m.experts);
+}
+
 static void loss_attrs(op_case *c, op_rng *r)
 {
     op_case_real(c, "softcap", op_draw(r, 2) ? 0.0 : 3.0);
@@ -557,6 +606,10 @@ const op_maker op_makers[] = {
     {"gelu/1", make_same, OP_NORMAL, 0},
     {"gelu_grad/1", make_same, OP_NORMAL, 0},
     {"dropout/1", make_dropout, OP_NORMAL, 0},
+    {"topk/1", make_topk, OP_NORMAL, 0},
+    {"expert_matmul/1", make_expert_matmul, OP_NORMAL, 0},
+    {"expert_matmul/1", make_expert_matmul_stored, OP_NORMAL, 1},
+    {"expert_outer/1", make_expert_outer, OP_NORMAL, 0},
     {"linear_cross_entropy/1", make_loss, OP_NORMAL, 0},
     {"linear_cross_entropy/1", make_loss_stored, OP_NORMAL, 1},
     {"linear_cross_entropy_train/1", make_loss_train, OP_NORMAL, 0},

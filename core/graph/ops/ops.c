@@ -9,7 +9,7 @@
 static const graft_op_record *const families[] = {
     graft_ops_elementwise, graft_ops_binary, graft_ops_reduce, graft_ops_matmul, graft_ops_index, graft_ops_movement, graft_ops_create, /* tier 0 */
     graft_ops_norm, graft_ops_softmax, graft_ops_rope, graft_ops_attention, graft_ops_attention_cached, graft_ops_mlp, graft_ops_dropout,
-    graft_ops_loss, graft_ops_optim};
+    graft_ops_moe, graft_ops_loss, graft_ops_optim};
 
 enum { MOST = 128,
        SLOTS = 512 }; /* records; slots of the hash, a power of two */

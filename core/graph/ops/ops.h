@@ -15,7 +15,7 @@
 extern const graft_op_record graft_ops_elementwise[], graft_ops_binary[], graft_ops_reduce[], graft_ops_matmul[], graft_ops_index[], graft_ops_movement[],
     graft_ops_create[];
 extern const graft_op_record graft_ops_norm[], graft_ops_softmax[], graft_ops_rope[], graft_ops_attention[], graft_ops_attention_cached[], graft_ops_mlp[],
-    graft_ops_dropout[], graft_ops_loss[], graft_ops_optim[];
+    graft_ops_dropout[], graft_ops_moe[], graft_ops_loss[], graft_ops_optim[];
 
 /* Sets of element types. */
 enum {

@@ -39,7 +39,7 @@ typedef struct graft_site {
     int32_t     layer;         /* -1 outside the blocks                           */
     const char *path;          /* "model.layers.3.self_attn.q_proj"               */
     int64_t     in, out;       /* widths; for role ATTN: kv heads, head_dim       */
-    graft_value weight;        /* [out, in] of a linear; null elsewhere           */
+    graft_value weight;        /* [out, in] of a linear; [experts, out, in] of role EXPERT; null elsewhere */
 } graft_site;
 
 /* How a parameter starts. CHECKPOINT: the model's file must hold it (a weight of the base model). The others make a new
@@ -89,6 +89,7 @@ typedef struct graft_graph_api {
     int         (*shape)(graft_builder *b, graft_value v, int64_t dims[GRAFT_MAX_RANK]);  /* returns the rank            */
     void        (*error)(graft_builder *b, const char *fmt, ...) GRAFT_PRINTF(2, 3); /* make the builder fail at this path */
     int         (*matches)(graft_builder *b, const graft_config *c, const char *key, const graft_site *s); /* does the selector at key choose this site? */
+    graft_value (*experts)(graft_builder *b, graft_value x, graft_value ids, const char *name, int64_t experts, int64_t out); /* expert_matmul/1 with the parameter <path>.<name>.weight [experts, out, in]; a site of role EXPERT, which no method changes */
 } graft_graph_api;
 struct graft_builder { const graft_graph_api *api; };
 
@@ -96,6 +97,7 @@ static inline void graft_push(graft_builder *b, const char *name) { b->api->push
 static inline void graft_push_index(graft_builder *b, const char *name, int64_t index) { b->api->push(b, name, index); }
 static inline void graft_pop(graft_builder *b) { b->api->pop(b); }
 static inline graft_value graft_linear(graft_builder *b, graft_value x, const char *name, int64_t out, int bias, graft_role role) { return b->api->linear(b, x, name, out, bias, role); }
+static inline graft_value graft_experts(graft_builder *b, graft_value x, graft_value ids, const char *name, int64_t experts, int64_t out) { return b->api->experts(b, x, ids, name, experts, out); }
 static inline graft_value graft_mark(graft_builder *b, graft_value h, graft_role role) { return b->api->mark(b, h, role); }
 
 /* A weight of the base model, [d0] or [d0, d1] (d1 = 0: a vector). */

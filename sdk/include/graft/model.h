@@ -37,13 +37,41 @@ typedef struct graft_gguf_key {
     const char *config;    /* "num_key_value_heads" */
 } graft_gguf_key;
 
+/* How the files store a weight that is not there name for name and as [out, in]. In both names '#' stands for the layer's number; in `file` '@'
+ * for an expert's. TRANSPOSED: the file holds [in, out]. STACKED: the weight [experts, out, in] is one tensor an expert; a file that holds it whole,
+ * under the weight's own name, is read as well. IGNORED: a tensor of the file that is no weight (a mask); `weight` is NULL. */
+enum { GRAFT_STORED_TRANSPOSED = 1, GRAFT_STORED_STACKED = 2, GRAFT_STORED_IGNORED = 4 };
+typedef struct graft_weight_layout {
+    const char *weight;    /* "model.layers.#.mlp.experts.up_proj.weight"   */
+    const char *file;      /* "model.layers.#.mlp.experts.@.up_proj.weight" */
+    uint32_t    flags;
+} graft_weight_layout;
+
+/* Another word of config.json for a setting: {"n_embd", "hidden_size"}. */
+typedef struct graft_config_word {
+    const char *file;
+    const char *config;
+} graft_config_word;
+
 typedef struct graft_model_table {
     uint32_t     size;
     graft_status (*build)(void *self, const graft_config *cfg, graft_builder *b, const graft_model_inputs *in, graft_model_outputs *out, graft_error *err); /* [control] */
     const graft_gguf_name *gguf_names; /* ends with {NULL}; NULL: no GGUF of this architecture */
     const graft_gguf_key  *gguf_keys;  /* ends with {NULL}                                      */
     const char            *class_name; /* config.json's "architectures" entry, for exports      */
+    const graft_weight_layout *layouts; /* ends with {NULL, NULL}; NULL: all is stored as the graph names it */
+    const graft_config_word *config_words; /* ends with {NULL}; NULL: none                      */
+    const char            *prefix;     /* of names that some files leave out: "transformer."; NULL: none */
+    const char            *defaults;   /* a JSON object: settings that config.json may leave out; NULL: none */
 } graft_model_table;
+
+/* Entry i of a list of texts such as "layer_types"; NULL where there is none. [any] */
+static inline const char *graft_layer_text(const graft_json *list, int64_t i)
+{
+    const graft_json *t = list && list->type == GRAFT_JSON_ARRAY ? list->child : NULL;
+    while (t && i-- > 0) t = t->next;
+    return t && t->type == GRAFT_JSON_TEXT ? t->text : NULL;
+}
 
 #ifdef __cplusplus
 }

@@ -6,6 +6,8 @@
 
 #include "graph.h"
 
+#include <string.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -243,6 +245,29 @@ static inline graft_value graft_gelu(graft_builder *b, graft_value x, int kind)
     return b->api->op(b, "gelu/1", 1, &x, 1, at);
 }
 
+/* An activation by its name in config.json; an unknown one makes the builder fail. */
+static inline graft_value graft_activate(graft_builder *b, graft_value x, const char *name)
+{
+    const char *const tanh_gelu[] = {"gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_python_tanh"};
+    for (int i = 0; i < 4; i++)
+        if (!strcmp(name, tanh_gelu[i])) return graft_gelu(b, x, 1);
+    if (!strcmp(name, "gelu") || !strcmp(name, "gelu_python")) return graft_gelu(b, x, 0);
+    if (!strcmp(name, "silu") || !strcmp(name, "swish")) return graft_silu(b, x);
+    if (!strcmp(name, "relu")) return graft_relu(b, x);
+    if (!strcmp(name, "relu2")) return graft_mul(b, graft_relu(b, x), graft_relu(b, x));
+    if (!strcmp(name, "quick_gelu")) return graft_mul(b, x, graft_sigmoid(b, graft_scale(b, x, 1.702)));
+    if (!strcmp(name, "tanh")) return graft_tanh(b, x);
+    if (!strcmp(name, "sigmoid")) return graft_sigmoid(b, x);
+    b->api->error(b, "the activation \"%s\" is none of gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, quick_gelu, silu, relu, relu2, tanh, sigmoid", name);
+    return graft_null_value();
+}
+/* act(gate) * up, same shapes. */
+static inline graft_value graft_gated(graft_builder *b, graft_value gate, graft_value up, const char *activation)
+{
+    if (!strcmp(activation, "silu") || !strcmp(activation, "swish")) return graft_swiglu(b, gate, up);
+    return graft_mul(b, graft_activate(b, gate, activation), up);
+}
+
 /* Zeroes with probability p and scales by 1/(1-p) in training; nothing in evaluation. Element i is kept when
  * graft_random_uniform(seed, stream, step, i) >= p. The gradient is the same op on dy. The host gives each call its stream (hash of its path). */
 static inline graft_value graft_dropout(graft_builder *b, graft_value x, double p)
@@ -261,6 +286,33 @@ static inline graft_value graft_linear_cross_entropy(graft_builder *b, graft_val
     const graft_value in[] = {hidden, head, labels, weight};
     const graft_attr at[] = {GRAFT_REALA("softcap", softcap), GRAFT_REALA("scale", scale)};
     return b->api->op(b, "linear_cross_entropy/1", 4, in, 2, at);
+}
+
+/* ---- Routed experts: each token goes through k of E experts; a token and one of its experts are an assignment. ------------------------------------
+ * The k largest of each row of x [T, E], in falling order, of equals the one of lower index first: values [T, k]; second output their indices [T, k]
+ * i32 (no gradient). 1 <= k <= E. */
+static inline graft_value graft_topk(graft_builder *b, graft_value x, int64_t k)
+{
+    const graft_attr at[] = {GRAFT_INTA("k", k)};
+    return b->api->op(b, "topk/1", 1, &x, 1, at);
+}
+
+/* x [T, k or 1, p] through the matrix of its expert: y [T, k, q] with y[t, j] = x[t, j] w[e]^T, e = ids[t, j], w [E, q, p]; x[t, 0] for every j where x
+ * has one row a token. transposed: y[t, j] = x[t, j] w[e], w [E, p, q]. A negative id gives zeros (and no gradient); an id >= E is a failure of the
+ * run. Only what was routed is computed: the sum over p of one assignment at a time, in any grouping of rows. Shazeer et al. 2017. */
+static inline graft_value graft_expert_matmul(graft_builder *b, graft_value x, graft_value w, graft_value ids, int transposed)
+{
+    const graft_value in[] = {x, w, ids};
+    const graft_attr at[] = {GRAFT_INTA("transposed", transposed)};
+    return b->api->op(b, "expert_matmul/1", 3, in, 1, at);
+}
+/* The gradient of w: dw [E, q, p] with dw[e] = base[e] + sum of dy[t, j]^T x[t, j] over the assignments with ids[t, j] = e, in their order; dy
+ * [T, k or 1, q], x [T, k or 1, p], ids [T, k]; base [E, q, p] (optional) may be overwritten. */
+static inline graft_value graft_expert_outer(graft_builder *b, graft_value dy, graft_value x, graft_value ids, graft_value base, int64_t experts)
+{
+    const graft_value in[] = {dy, x, ids, base};
+    const graft_attr at[] = {GRAFT_INTA("experts", experts)};
+    return b->api->op(b, "expert_outer/1", base.id ? 4 : 3, in, 1, at);
 }
 
 /* Sum of squares of all elements, added to acc [1] (optional) -> [1]. Summed in f64 in a fixed order. */
