@@ -1,0 +1,73 @@
+/* matmul.cl - y = alpha op(a) op(w) + c, tiled: a group of SIDE x SIDE items makes a tile of 4 SIDE x 4 SIDE results, each item 4 x 4 of them, from tiles
+ * of a and w in local memory, which are read in vectors of four along whichever axis is contiguous. */
+#define TILE (4 * SIDE)
+#define DEPTH 16
+
+float4 get4(global const uchar *p, int dtype, long i, long left)
+{
+    if (dtype == F32 && left >= 4) return vload4(0, (global const float *)p + i);
+    float4 v = (float4)(0.0f);
+    if (left > 0) v.s0 = get(p, dtype, i);
+    if (left > 1) v.s1 = get(p, dtype, i + 1);
+    if (left > 2) v.s2 = get(p, dtype, i + 2);
+    if (left > 3) v.s3 = get(p, dtype, i + 3);
+    return v;
+}
+
+/* Rows r0 .. of a matrix of R rows and K columns into tile[k][r]; along: its memory runs along k, else along r. Outside it is 0. */
+void load(local float *tile, global const uchar *p, int dtype, long base, long R, long K, long r0, long k0, int along, int me)
+{
+    for (int g = me; g < TILE * DEPTH / 4; g += SIDE * SIDE) {
+        if (along) {
+            const int r = g / (DEPTH / 4), k = g % (DEPTH / 4) * 4;
+            const float4 v = r0 + r < R ? get4(p, dtype, base + (r0 + r) * K + k0 + k, K - k0 - k) : (float4)(0.0f);
+            tile[k * (TILE + 4) + r] = v.s0;
+            tile[(k + 1) * (TILE + 4) + r] = v.s1;
+            tile[(k + 2) * (TILE + 4) + r] = v.s2;
+            tile[(k + 3) * (TILE + 4) + r] = v.s3;
+        } else {
+            const int k = g / (TILE / 4), r = g % (TILE / 4) * 4;
+            const float4 v = k0 + k < K ? get4(p, dtype, base + (k0 + k) * R + r0 + r, R - r0 - r) : (float4)(0.0f);
+            vstore4(v, 0, tile + k * (TILE + 4) + r);
+        }
+    }
+}
+
+/* inner: size of the second leading axis; a_lead, w_lead: strides of the two leading axes. */
+kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void gemm(TENSOR(a), TENSOR(w), TENSOR(c), TENSOR(y), int ta, int tb, int a_type, int w_type, long M, long N,
+                                                                      long K, float alpha, long inner, long4 lead)
+{
+    local float sa[DEPTH * (TILE + 4)], sw[DEPTH * (TILE + 4)];
+    const int lx = get_local_id(0), ly = get_local_id(1), me = ly * SIDE + lx;
+    const long n0 = (long)get_group_id(0) * TILE, m0 = (long)get_group_id(1) * TILE, batch = get_group_id(2);
+    const long a_base = batch / inner * lead.s0 + batch % inner * lead.s1, w_base = batch / inner * lead.s2 + batch % inner * lead.s3;
+    float4 r0 = (float4)(0.0f), r1 = r0, r2 = r0, r3 = r0;
+    for (long k0 = 0; k0 < K; k0 += DEPTH) {
+        load(sa, RAW(a), a_type, a_base, M, K, m0, k0, !ta, me);
+        load(sw, RAW(w), w_type, w_base, N, K, n0, k0, tb, me);
+        barrier(CLK_LOCAL_MEM_FENCE);
+        for (int k = 0; k < DEPTH; k++) {
+            const float4 u = vload4(0, sa + k * (TILE + 4) + 4 * ly), v = vload4(0, sw + k * (TILE + 4) + 4 * lx);
+            r0 += u.s0 * v;
+            r1 += u.s1 * v;
+            r2 += u.s2 * v;
+            r3 += u.s3 * v;
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+    const float4 rows[4] = {r0, r1, r2, r3};
+    const long col = n0 + 4 * lx;
+    for (int i = 0; i < 4; i++) {
+        const long row = m0 + 4 * ly + i, at = (batch * M + row) * N + col;
+        if (row >= M || col >= N) continue;
+        float4 v = alpha * rows[i];
+        if (col + 4 <= N) {
+            if (THERE(c)) v += vload4(0, F(c) + at);
+            vstore4(v, 0, F(y) + at);
+        } else {
+            F(y)[at] = v.s0 + (THERE(c) ? F(c)[at] : 0.0f);
+            if (col + 1 < N) F(y)[at + 1] = v.s1 + (THERE(c) ? F(c)[at + 1] : 0.0f);
+            if (col + 2 < N) F(y)[at + 2] = v.s2 + (THERE(c) ? F(c)[at + 2] : 0.0f);
+        }
+    }
+}
