@@ -24,6 +24,7 @@ graft_scratch *graft_scratch_take(const graft_tokenizer *t)
     graft_str_init(&x->text[0], 0);
     graft_str_init(&x->text[1], 0);
     graft_str_init(&x->clean, 0);
+    graft_str_init(&x->piece, 0);
     return x;
 }
 
@@ -41,6 +42,7 @@ static void scratch_free(graft_scratch *x)
     graft_str_free(&x->text[0]);
     graft_str_free(&x->text[1]);
     graft_str_free(&x->clean);
+    graft_str_free(&x->piece);
     graft_arena_free(x->temp);
     void *const owned[] = {x->cache, x->pieces[0].item, x->pieces[1].item, x->marks, x->id, x->rank, x->made, x->prev, x->after, x->heap, x->best, x->best_id, x->best_from, x};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) graft_free(owned[i]);
@@ -59,7 +61,7 @@ graft_tokenizer *graft_tokenizer_new(graft_error *err)
     graft_unicode_init();
     graft_tokenizer *t = graft_calloc(1, sizeof *t);
     if (t) {
-        t->bos = t->eos = t->pad = t->unk = t->bpe.unk = -1;
+        t->bos = t->eos = t->pad = t->unk = t->bpe.unk = t->unigram.unk = t->wordpiece.unk = -1;
         t->arena = graft_arena_new();
         t->pool = graft_calloc(1, sizeof *t->pool);
         if (t->pool) pthread_mutex_init(&t->pool->lock, NULL);
@@ -108,6 +110,7 @@ void graft_tokenizer_close(graft_tokenizer *t)
     for (size_t i = 0; i < t->n_pretok; i++) graft_pattern_free(&t->pretok[i].pattern);
     for (size_t i = 0; i < t->n_decode; i++) graft_pattern_free(&t->decode[i].pattern);
     graft_bpe_free(&t->bpe);
+    graft_unigram_free(&t->unigram);
     graft_added_free(&t->added);
     graft_vocab_free(&t->vocab);
     graft_free(t->special);
@@ -137,7 +140,13 @@ graft_status graft_ids_add(graft_ids *v, const int32_t *ids, size_t n, graft_err
 
 graft_status graft_model_word(const graft_tokenizer *t, graft_scratch *x, const char *s, size_t n, graft_ids *out, graft_error *err)
 {
-    return graft_bpe_word(t, x, s, n, out, err);
+    switch (t->kind) {
+    case MODEL_BPE: return graft_bpe_word(t, x, s, n, out, err);
+    case MODEL_UNIGRAM: return graft_unigram_word(t, x, s, n, out, err);
+    case MODEL_WORDPIECE: return graft_wordpiece_word(t, x, s, n, out, err);
+    case MODEL_WORDLEVEL: return graft_wordlevel_word(t, x, s, n, out, err);
+    }
+    return GRAFT_OK;
 }
 
 /* Text without raw added tokens: normalise, cut out the normalised ones, pre-tokenise. */

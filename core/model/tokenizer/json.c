@@ -270,11 +270,49 @@ static graft_status bpe_of(reader *r, const graft_json *model)
     return graft_bpe_finish(r->t, r->err);
 }
 
+static graft_status unigram_of(reader *r, const graft_json *model)
+{
+    graft_tokenizer *t = r->t;
+    const graft_json *vocab = get(model, "vocab"), *unk = get(model, "unk_id");
+    if (!vocab || vocab->type != GRAFT_JSON_ARRAY || vocab->count >= GRAFT_TOKENS_MAX) return REFUSE(r, vocab ? vocab : model, "expected model.vocab as a list of [token, score]");
+    if (!(t->unigram.score = graft_calloc((size_t)vocab->count + 1, sizeof *t->unigram.score))) return no_memory(r);
+    int64_t id = 0;
+    for (const graft_json *v = vocab->child; v; v = v->next, id++) {
+        const graft_json *token = v->type == GRAFT_JSON_ARRAY && v->count == 2 ? v->child : NULL;
+        if (!token || token->type != GRAFT_JSON_TEXT || token->next->type != GRAFT_JSON_NUMBER) return REFUSE(r, v, "token %lld of model.vocab must be [text, score]", (long long)id);
+        const graft_span text = copy(r, token);
+        if (!text.s) return no_memory(r);
+        if (graft_vocab_again(&t->vocab, id, text.s, text.n, r->err)) return r->err->code;
+        t->unigram.score[id] = token->next->number;
+    }
+    if (unk && (!unk->integral || unk->integer < 0 || unk->integer >= id)) return REFUSE(r, unk, "unk_id must be an id of the vocabulary");
+    t->unigram.unk = unk ? (int32_t)unk->integer : -1;
+    t->unigram.byte_fallback = flag(model, "byte_fallback", 0);
+    t->model_size = t->vocab.size;
+    return graft_unigram_finish(t, r->err);
+}
+
+static graft_status words_of(reader *r, const graft_json *model)
+{
+    const graft_json *most = get(model, "max_input_chars_per_word");
+    r->t->wordpiece.prefix = copy_of(r, model, "continuing_subword_prefix");
+    if (!r->t->wordpiece.prefix.s) r->t->wordpiece.prefix = (graft_span){"##", 2};
+    r->t->wordpiece.max_chars = most && most->integral && most->integer > 0 ? (size_t)most->integer : 100;
+    const graft_json *unk = get(model, "unk_token");
+    if (vocab_of(r, model)) return r->err->code;
+    r->t->wordpiece.unk = unk && unk->type == GRAFT_JSON_TEXT ? graft_vocab_find(&r->t->vocab, unk->text, unk->bytes) : -1; /* one that is not there is missed when it is needed */
+    return GRAFT_OK;
+}
+
 static graft_status model_of(reader *r, const graft_json *root)
 {
     const graft_json *model = get(root, "model"), *type = get(model, "type");
     if (!model || model->type != GRAFT_JSON_OBJECT) return REFUSE(r, model ? model : root, "expected an object \"model\", found none: is this a tokenizer.json?");
     if (type ? is(type, "BPE") : get(model, "merges") != NULL) return r->t->kind = MODEL_BPE, bpe_of(r, model);
+    const graft_json *vocab = get(model, "vocab");
+    if (type ? is(type, "Unigram") : vocab && vocab->type == GRAFT_JSON_ARRAY) return r->t->kind = MODEL_UNIGRAM, unigram_of(r, model);
+    if (type ? is(type, "WordPiece") : get(model, "continuing_subword_prefix") != NULL) return r->t->kind = MODEL_WORDPIECE, words_of(r, model);
+    if (type ? is(type, "WordLevel") : vocab != NULL) return r->t->kind = MODEL_WORDLEVEL, words_of(r, model);
     return REFUSE(r, type ? type : model, "the model type \"%s\" is none that this version knows", type && type->text ? type->text : "(none)");
 }
 

@@ -29,7 +29,9 @@ typedef struct graft_vocab {
     size_t mask, used;
 } graft_vocab;
 graft_status graft_vocab_put(graft_vocab *v, int64_t id, const char *text, size_t n, graft_error *err); /* text is borrowed (the tokenizer's arena) */
-int32_t graft_vocab_find(const graft_vocab *v, const char *text, size_t n);                             /* -1 */
+/* The same text under another id (some Unigram files have it): the last id is found, every id says the text. */
+graft_status graft_vocab_again(graft_vocab *v, int64_t id, const char *text, size_t n, graft_error *err);
+int32_t graft_vocab_find(const graft_vocab *v, const char *text, size_t n); /* -1 */
 void graft_vocab_free(graft_vocab *v);
 uint64_t graft_hash_bytes(const void *s, size_t n);
 
@@ -157,25 +159,6 @@ graft_status graft_bpe_finish(graft_tokenizer *t, graft_error *err); /* after vo
 graft_status graft_bpe_word(const graft_tokenizer *t, graft_scratch *x, const char *s, size_t n, graft_ids *out, graft_error *err);
 void graft_bpe_free(graft_bpe *b);
 
-/* ---- unigram.c, wordpiece.c ----------------------------------------------------------------------------------------------------------------- */
-typedef struct graft_unigram {
-    double *score; /* [size] */
-    int32_t unk;
-    int byte_fallback;
-    int32_t byte_id[256];
-    double unk_score;
-    struct graft_trie *trie;
-} graft_unigram;
-typedef struct graft_wordpiece {
-    graft_span prefix;
-    int32_t unk;
-    size_t max_chars;
-} graft_wordpiece;
-graft_status graft_unigram_finish(graft_tokenizer *t, graft_error *err);
-graft_status graft_unigram_word(const graft_tokenizer *t, graft_scratch *x, const char *s, size_t n, graft_ids *out, graft_error *err);
-graft_status graft_wordpiece_word(const graft_tokenizer *t, graft_scratch *x, const char *s, size_t n, graft_ids *out, graft_error *err);
-graft_status graft_wordlevel_word(const graft_tokenizer *t, graft_scratch *x, const char *s, size_t n, graft_ids *out, graft_error *err);
-
 /* ---- trie.c: longest match from a position --------------------------------------------------------------------------------------------------- */
 typedef struct graft_trie {
     uint64_t *edges; /* open addressing: node << 8 | byte, + 1; 0: free */
@@ -190,6 +173,26 @@ typedef struct graft_trie {
 graft_status graft_trie_add(graft_trie *t, const char *s, size_t n, int32_t value, graft_error *err);
 uint32_t graft_trie_step(const graft_trie *t, uint32_t node, uint8_t byte); /* 0: none */
 void graft_trie_free(graft_trie *t);
+
+/* ---- unigram.c, wordpiece.c ----------------------------------------------------------------------------------------------------------------- */
+typedef struct graft_unigram {
+    double *score; /* [size] */
+    int32_t unk;
+    int byte_fallback;
+    int32_t byte_id[256];
+    double unk_score;
+    graft_trie trie;
+} graft_unigram;
+typedef struct graft_wordpiece {
+    graft_span prefix;
+    int32_t unk;
+    size_t max_chars;
+} graft_wordpiece;
+void graft_unigram_free(graft_unigram *u);
+graft_status graft_unigram_finish(graft_tokenizer *t, graft_error *err);
+graft_status graft_unigram_word(const graft_tokenizer *t, graft_scratch *x, const char *s, size_t n, graft_ids *out, graft_error *err);
+graft_status graft_wordpiece_word(const graft_tokenizer *t, graft_scratch *x, const char *s, size_t n, graft_ids *out, graft_error *err);
+graft_status graft_wordlevel_word(const graft_tokenizer *t, graft_scratch *x, const char *s, size_t n, graft_ids *out, graft_error *err);
 
 /* ---- added.c ------------------------------------------------------------------------------------------------------------------------------------ */
 typedef struct graft_added {
@@ -268,6 +271,7 @@ struct graft_scratch {
     graft_cached *cache; /* [GRAFT_CACHE_ENTRIES] word -> ids, direct mapped */
     graft_matcher matcher;
     graft_str text[2]; /* normalised text, there and back */
+    graft_str piece;   /* wordpiece.c: prefix and part of a word */
     graft_str clean;   /* the input when it was no UTF-8 */
     graft_pieces pieces[2];
     size_t *marks; /* pretok.c: matches of one piece: start, end, is a match */

@@ -44,10 +44,12 @@ static uint8_t bits_of(int32_t c)
     case UTF8PROC_CATEGORY_PF:
     case UTF8PROC_CATEGORY_PO: bits = UNI_PUNCT; break;
     case UTF8PROC_CATEGORY_CC:
-    case UTF8PROC_CATEGORY_CF:
-    case UTF8PROC_CATEGORY_CN:
     case UTF8PROC_CATEGORY_CO:
-    case UTF8PROC_CATEGORY_CS: bits = UNI_OTHER; break;
+        bits = UNI_OTHER;
+        break;
+    case UTF8PROC_CATEGORY_CF: /* the younger format characters are not in the table that BERT normalizers go by */
+        if (c != 0x890 && c != 0x891 && c != 0x8E2 && c != 0x110CD && (c < 0x13430 || c > 0x1343F)) bits = UNI_OTHER;
+        break;
     default: break;
     }
     if ((c >= 9 && c <= 13) || c == 32 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000)

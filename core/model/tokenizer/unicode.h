@@ -12,7 +12,7 @@ enum {
     UNI_PUNCT = 16, /* \p{P}  */
     UNI_WORD = 32,  /* \w: letters, marks, decimal digits, connectors */
     UNI_NFC = 64,   /* text of such characters alone is in form NFC */
-    UNI_OTHER = 128 /* Cc, Cf, Cn, Co: what a BERT normalizer removes, tab and newlines apart */
+    UNI_OTHER = 128 /* Cc, Cf, Co: what a BERT normalizer removes, tab and newlines apart */
 };
 
 extern uint8_t graft_unicode[0x110000]; /* one byte of bits a character; filled by graft_unicode_init */

@@ -33,32 +33,53 @@ static int grow_slots(graft_vocab *v)
     const size_t room = v->mask ? (v->mask + 1) * 2 : 1024;
     uint32_t *slots = graft_calloc(room, sizeof *slots);
     if (!slots) return -1;
-    graft_free(v->slots);
+    uint32_t *old = v->slots;
+    const size_t old_room = old ? v->mask + 1 : 0;
     v->slots = slots, v->mask = room - 1;
-    for (size_t id = 0; id < v->size; id++)
-        if (v->text[id].s) slot_put(v, (uint32_t)id);
+    for (size_t i = 0; i < old_room; i++)
+        if (old[i]) slot_put(v, old[i] - 1);
+    graft_free(old);
     return 0;
+}
+
+/* Room for id, none of a token yet. */
+static graft_status id_room(graft_vocab *v, int64_t id, const char *text, size_t n, graft_error *err)
+{
+    if (id < 0 || id >= GRAFT_TOKENS_MAX)
+        return graft_fail(err, GRAFT_BAD_INPUT, NULL, "token \"%.*s\" has id %lld; ids go from 0 to %d", (int)(n < 60 ? n : 60), text, (long long)id, GRAFT_TOKENS_MAX - 1);
+    const size_t old = v->room;
+    if (graft_grow((void **)&v->text, &v->room, (size_t)id + 1, sizeof *v->text)) return graft_fail(err, GRAFT_NO_MEMORY, NULL, "out of memory for the vocabulary");
+    if (v->room > old) memset(v->text + old, 0, (v->room - old) * sizeof *v->text);
+    if (!v->text[id].s) return GRAFT_OK;
+    return graft_fail(err, GRAFT_BAD_INPUT, NULL, "id %lld belongs to two tokens, \"%.*s\" and \"%.*s\"", (long long)id, (int)(v->text[id].n < 60 ? v->text[id].n : 60), v->text[id].s,
+                      (int)(n < 60 ? n : 60), text);
 }
 
 graft_status graft_vocab_put(graft_vocab *v, int64_t id, const char *text, size_t n, graft_error *err)
 {
-    if (id < 0 || id >= GRAFT_TOKENS_MAX)
-        return graft_fail(err, GRAFT_BAD_INPUT, NULL, "token \"%.*s\" has id %lld; ids go from 0 to %d", (int)(n < 60 ? n : 60), text, (long long)id, GRAFT_TOKENS_MAX - 1);
     const int32_t there = graft_vocab_find(v, text, n);
-    if (there == id) return GRAFT_OK;
+    if (there >= 0 && there == id) return GRAFT_OK;
     if (there >= 0)
         return graft_fail(err, GRAFT_BAD_INPUT, NULL, "token \"%.*s\" has two ids, %d and %lld", (int)(n < 60 ? n : 60), text, there, (long long)id);
-    const size_t old = v->room;
-    if (graft_grow((void **)&v->text, &v->room, (size_t)id + 1, sizeof *v->text)) return graft_fail(err, GRAFT_NO_MEMORY, NULL, "out of memory for the vocabulary");
-    if (v->room > old) memset(v->text + old, 0, (v->room - old) * sizeof *v->text);
-    if (v->text[id].s)
-        return graft_fail(err, GRAFT_BAD_INPUT, NULL, "id %lld belongs to two tokens, \"%.*s\" and \"%.*s\"", (long long)id, (int)(v->text[id].n < 60 ? v->text[id].n : 60), v->text[id].s,
-                          (int)(n < 60 ? n : 60), text);
+    if (id_room(v, id, text, n, err)) return err->code;
     if ((v->used + 1) * 2 > v->mask && grow_slots(v)) return graft_fail(err, GRAFT_NO_MEMORY, NULL, "out of memory for the vocabulary");
     v->text[id] = (graft_span){text, n};
     if ((size_t)id >= v->size) v->size = (size_t)id + 1;
     v->used++;
     slot_put(v, (uint32_t)id);
+    return GRAFT_OK;
+}
+
+graft_status graft_vocab_again(graft_vocab *v, int64_t id, const char *text, size_t n, graft_error *err)
+{
+    const int32_t there = graft_vocab_find(v, text, n);
+    if (there < 0) return graft_vocab_put(v, id, text, n, err);
+    if (id_room(v, id, text, n, err)) return err->code;
+    size_t i = graft_hash_bytes(text, n) & v->mask;
+    while (v->slots[i] != (uint32_t)there + 1) i = (i + 1) & v->mask;
+    v->slots[i] = (uint32_t)id + 1;
+    v->text[id] = (graft_span){text, n};
+    if ((size_t)id >= v->size) v->size = (size_t)id + 1;
     return GRAFT_OK;
 }
 

@@ -133,6 +133,19 @@ START_TEST(golden_shared)
 }
 END_TEST
 
+/* Small trained tokenizers of every model kind and many steps; each .jsonl says which version of `tokenizers` gave its rows. */
+START_TEST(kinds)
+{
+    static const char *const names[] = {"bpe_behaviours", "bpe_digits", "bpe_regex", "bpe_words", "unigram", "unigram_bytes", "wordlevel", "wordpiece"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char tokenizer[200], rows[200];
+        snprintf(tokenizer, sizeof tokenizer, "tokenizer/kinds/%s.json", names[i]);
+        snprintf(rows, sizeof rows, "tokenizer/kinds/%s.jsonl", names[i]);
+        golden_file(graft_test_fixture(tokenizer), graft_test_fixture(rows), 1);
+    }
+}
+END_TEST
+
 /* ---- files with one word of trouble --------------------------------------------------------------------------------------------------------- */
 
 START_TEST(zoo)
@@ -401,6 +414,7 @@ static void cases(TCase *tc)
 {
     tcase_add_test(tc, golden_fixtures);
     tcase_add_test(tc, golden_shared);
+    tcase_add_test(tc, kinds);
     tcase_add_test(tc, zoo);
     tcase_add_test(tc, zoo_accepted);
     tcase_add_test(tc, sentences);
