@@ -22,7 +22,7 @@ typedef struct graft_dataset_options {
     const char *default_system; /* NULL: the template's own; "": none */
     graft_thinking thinking;    /* of reasoning templates */
     int preserve_thinking, split_special_tokens;
-    const char *today; /* the date in some tool prompts, "26 Jul 2024"; NULL: today's */
+    const char *today; /* the date in some tool prompts; NULL: "26 Jul 2024", so that samples do not change from day to day */
 } graft_dataset_options;
 
 /* Nothing is dropped silently. */

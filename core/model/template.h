@@ -44,7 +44,7 @@ typedef struct graft_template_options {
     int mask_history;        /* only the last answer is trained: thoughts of earlier ones go unless preserved */
     int one_turn;            /* earlier turns are context only (chat, preference pairs): the same */
     int split_special;       /* special tokens spelled in texts (the template's own too) are ordinary text */
-    const char *today;       /* "26 Jul 2024": the date in some tool prompts; NULL: today */
+    const char *today;       /* the date in some tool prompts; NULL: "26 Jul 2024", the one that their models' own templates fall back to */
 } graft_template_options;
 graft_status graft_template_render_with(const graft_template *t, const graft_template_options *o, const graft_tokenizer *tok, graft_arena *a, const graft_message *messages, size_t n,
                                         const char *system, size_t system_bytes, const char *tools, graft_turn **turns, size_t *n_turns, graft_error *err);

@@ -10,7 +10,6 @@
 #include "core/base/error.h"
 
 #include <string.h>
-#include <time.h>
 
 static graft_status no_memory(graft_error *err) { return graft_fail(err, GRAFT_NO_MEMORY, NULL, "out of memory for tools"); }
 
@@ -56,13 +55,9 @@ graft_status graft_tools_prompt(const graft_template *t, const graft_template_op
         return graft_fail(err, GRAFT_BAD_INPUT, NULL, "tools must be the JSON text of a list of functions%s%.300s", list ? ", found something else" : ": ", list ? "" : why.message);
     *out = (graft_slice){"", 0};
     if (!list->child) return GRAFT_OK;
-    char date[64];
-    const time_t now = time(NULL);
-    struct tm local;
-    if (!localtime_r(&now, &local) || !strftime(date, sizeof date, "%d %b %Y", &local)) date[0] = '\0';
     graft_str text;
     graft_str_init(&text, 1 << 26);
-    return finish(a, &text, f->prompt(&text, list, o->today ? o->today : date, err), out, err);
+    return finish(a, &text, f->prompt(&text, list, o->today ? o->today : "26 Jul 2024", err), out, err);
 }
 
 /* ---- calls -------------------------------------------------------------------------------------------------------------------------------- */
