@@ -64,7 +64,7 @@ call 'malloc|calloc|realloc|free|strdup|strndup|asprintf|aligned_alloc|posix_mem
 call 'dlopen|dlmopen|dlsym' "$work/all" | grep -v -E '^(core/plugin|backends/[a-z]+)/' |
     law "dlopen and dlsym are called in core/plugin only (a backend may open its device's driver)"
 call 'fopen|freopen|open|openat|creat|mmap|rename|unlink' "$work/core.code" | grep -v -E '^core/(base|plugin)/' | law "core reaches files through core/base/file.h"
-call 'rand|srand|random|drand48|time|localtime|gmtime' "$work/core.code" | grep -v -E '^core/(cli|train)/' | law "numbers and orders come from seeds, never from the clock or the C library's rand"
+call 'rand|srand|random|drand48|time|localtime|gmtime' "$work/core.code" | grep -v -E '^core/(cli|train)/|^core/model/template_tools\.c:' | law "numbers and orders come from seeds, never from the clock or the C library's rand"
 
 # ---- names --------------------------------------------------------------------------------------------------------------------------------------
 for d in plugins/*/* formats/* backends/*; do
