@@ -92,7 +92,7 @@ static graft_static_entry door_of(const char *name)
 }
 
 /* GRAFT_UNSUPPORTED when that instruction set does not run here. */
-static graft_status device_open(device *d, const char *name, const char *isa, int threads)
+static inline graft_status device_open(device *d, const char *name, const char *isa, int threads)
 {
     graft_error err = {.size = (uint32_t)sizeof err};
     const graft_plugin *door = door_of(name)();

@@ -64,17 +64,19 @@ typedef struct golden_model {
     int64_t capacity[GRAFT_SYMBOLS];
 } golden_model;
 
-/* method NULL: none (weights stay). args: JSON text of the method's arguments or NULL; adapter: folder or NULL. */
+/* method NULL: none (weights stay). args: JSON text of the method's arguments or NULL; adapter: folder or NULL; a name that begins with '=' names the
+ * method that owns the adapter of this folder, but a new one is made with args. */
 graft_status golden_open(golden_session *s, const char *path, const char *method, const char *args, const char *adapter, int64_t tokens, golden_model *m, graft_error *err);
 void golden_close(golden_model *m);
 
 /* Sequences end to end, the loss averaged over labelled tokens. */
 typedef struct golden_batch {
-    int32_t *ids, *positions, *borders, *rows, *labels;
+    int32_t *ids, *positions, *borders, *rows, *labels, *real;
     float *weight;
-    int64_t tokens, sequences, labelled;
+    int64_t tokens, sequences, labelled, n_real;
 } golden_batch;
-graft_status golden_batch_new(graft_arena *a, const int32_t *ids, const int32_t *labels, const int32_t *cu_seqlens, int64_t sequences, golden_batch *b, graft_error *err);
+/* virtual_tokens: rows -1, -2 .. that stand before each sequence (graft_graph_virtual_tokens); `real` are the rows of tokens. */
+graft_status golden_batch_new(graft_arena *a, const int32_t *ids, const int32_t *labels, const int32_t *cu_seqlens, int64_t sequences, int64_t virtual_tokens, golden_batch *b, graft_error *err);
 graft_status golden_loss(golden_model *m, const golden_batch *b, double *loss, graft_error *err);    /* forward and backward; gradients add up in grad:* */
 graft_status golden_logits(golden_model *m, const golden_batch *b, float *logits, graft_error *err); /* of every row */
 graft_status golden_clear_gradients(golden_model *m, graft_error *err);

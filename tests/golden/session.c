@@ -49,23 +49,28 @@ static graft_status find_method(golden_session *s, golden_model *m, const char *
     const graft_entry *const *list;
     const size_t n = graft_registry_list(s->registry, GRAFT_KIND_METHOD, &list);
     for (size_t i = 0; i < n; i++) {
-        if (name && strcmp(list[i]->name, name)) continue;
+        const int fresh = name && *name == '='; /* of the kind of an adapter, but new */
+        const char *dir = fresh ? name + 1 : adapter;
+        if (name && !fresh && strcmp(list[i]->name, name)) continue;
         const graft_loaded *plugin;
         if ((status = graft_plugin_load(list[i], &plugin, err))) return status;
         const graft_method_table *table = plugin->table;
-        if (adapter) {
+        saved = NULL;
+        if (dir) {
             if (!table->files || !table->owns) continue;
-            char *path = graft_path_join(adapter, table->files->config);
+            char *path = graft_path_join(dir, table->files->config);
             graft_error ignored = GRAFT_ERROR_INIT;
             const graft_status found = path ? graft_json_parse_file(m->arena, path, 1 << 24, 0, &saved, &ignored) : GRAFT_NO_MEMORY;
             graft_free(path);
             if (found || !table->owns(plugin->self, saved)) continue;
         }
+        if (fresh && !args) given = saved;
         graft_active_method *a = &m->methods[m->n_methods];
         *a = (graft_active_method){.name = list[i]->name, .table = table};
-        status = table->open(plugin->self, graft_config_new(m->arena, "arguments", given), saved ? graft_config_new(m->arena, adapter, saved) : NULL, &a->run, err);
+        status = table->open(plugin->self, graft_config_new(m->arena, "arguments", given), saved && !fresh ? graft_config_new(m->arena, adapter, saved) : NULL, &a->run, err);
         if (!status) m->n_methods++;
-        return status;
+        uint32_t flags = 0;
+        return !status && GRAFT_HAS(graft_method_table, table, on_step) && table->on_step ? table->on_step(a->run, 0, 42, &flags, err) : status;
     }
     return graft_fail(err, GRAFT_UNSUPPORTED, adapter ? adapter : name, "no method of the registry takes it");
 }
@@ -113,9 +118,9 @@ void golden_close(golden_model *m)
 
 /* ---- batches ------------------------------------------------------------------------------------------------------------------ */
 
-graft_status golden_batch_new(graft_arena *a, const int32_t *ids, const int32_t *labels, const int32_t *cu_seqlens, int64_t sequences, golden_batch *b, graft_error *err)
+graft_status golden_batch_new(graft_arena *a, const int32_t *ids, const int32_t *labels, const int32_t *cu_seqlens, int64_t sequences, int64_t virtual_tokens, golden_batch *b, graft_error *err)
 {
-    const int64_t tokens = cu_seqlens[sequences];
+    const int64_t tokens = cu_seqlens[sequences] + sequences * virtual_tokens;
     const size_t n = (size_t)tokens + 1;
     *b = (golden_batch){.tokens = tokens, .sequences = sequences};
     b->ids = graft_arena_alloc(a, n * 4);
@@ -123,16 +128,21 @@ graft_status golden_batch_new(graft_arena *a, const int32_t *ids, const int32_t 
     b->borders = graft_arena_alloc(a, ((size_t)sequences + 1) * 16);
     b->rows = graft_arena_alloc(a, n * 4);
     b->labels = graft_arena_alloc(a, n * 4);
+    b->real = graft_arena_alloc(a, n * 4);
     b->weight = graft_arena_alloc(a, n * 4);
-    if (!b->ids || !b->positions || !b->borders || !b->rows || !b->labels || !b->weight) return graft_fail(err, GRAFT_NO_MEMORY, NULL, "no memory");
-    memcpy(b->ids, ids, (size_t)tokens * 4);
+    if (!b->ids || !b->positions || !b->borders || !b->rows || !b->labels || !b->real || !b->weight) return graft_fail(err, GRAFT_NO_MEMORY, NULL, "no memory");
+    const int32_t m = (int32_t)virtual_tokens;
     for (int64_t s = 0; s < sequences; s++) {
-        const int32_t first = cu_seqlens[s], end = cu_seqlens[s + 1];
-        const int32_t border[4] = {first, end - first, first, 0};
+        const int32_t first = cu_seqlens[s], end = cu_seqlens[s + 1], at = first + (int32_t)s * m;
+        const int32_t border[4] = {at, end - first + m, at, 0};
         memcpy(b->borders + 4 * s, border, sizeof border);
-        for (int32_t t = first; t < end; t++) b->positions[t] = t - first;
+        for (int32_t t = 0; t < end - first + m; t++) {
+            b->ids[at + t] = t < m ? -1 - t : ids[first + t - m];
+            b->positions[at + t] = t;
+            if (t >= m) b->real[b->n_real++] = at + t;
+        }
         for (int32_t t = first; labels && t + 1 < end; t++)
-            if (labels[t + 1] != -100) b->rows[b->labelled] = t, b->labels[b->labelled++] = labels[t + 1];
+            if (labels[t + 1] != -100) b->rows[b->labelled] = at + m + t - first, b->labels[b->labelled++] = labels[t + 1];
     }
     for (int64_t i = 0; i < b->labelled; i++) b->weight[i] = 1.0f / (float)b->labelled;
     return GRAFT_OK;
@@ -161,14 +171,11 @@ graft_status golden_loss(golden_model *m, const golden_batch *b, double *loss, g
 
 graft_status golden_logits(golden_model *m, const golden_batch *b, float *logits, graft_error *err)
 {
-    const int64_t extent[GRAFT_SYMBOLS] = {b->tokens, b->sequences, b->tokens, 0};
-    int32_t *rows = graft_arena_alloc(m->arena, (size_t)b->tokens * 4 + 4);
-    if (!rows) return graft_fail(err, GRAFT_NO_MEMORY, NULL, "no memory");
-    for (int32_t i = 0; i < b->tokens; i++) rows[i] = i;
+    const int64_t extent[GRAFT_SYMBOLS] = {b->tokens, b->sequences, b->n_real, 0};
     graft_status status = set_tokens(m->forward_exec, b, err);
-    if (!status) status = graft_exec_set(m->forward_exec, "label_rows", rows, b->tokens * 4, err);
+    if (!status) status = graft_exec_set(m->forward_exec, "label_rows", b->real, b->n_real * 4, err);
     if (!status) status = graft_exec_run(m->forward_exec, extent, 1, 0, err);
-    return status ? status : graft_exec_get(m->forward_exec, "logits", logits, b->tokens * m->model->vocab * 4, err);
+    return status ? status : graft_exec_get(m->forward_exec, "logits", logits, b->n_real * m->model->vocab * 4, err);
 }
 
 graft_status golden_clear_gradients(golden_model *m, graft_error *err)

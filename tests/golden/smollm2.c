@@ -99,7 +99,7 @@ static graft_status check_text(golden_model *m, const graft_json *x, graft_error
     double loss = 0.0;
     if (!labels) return graft_fail(err, GRAFT_NO_MEMORY, NULL, "no memory");
     memcpy(labels, text.v, (size_t)text.n * 4);
-    graft_status status = golden_batch_new(m->arena, text.v, labels, borders, 1, &b, err);
+    graft_status status = golden_batch_new(m->arena, text.v, labels, borders, 1, 0, &b, err);
     if (!status) status = golden_loss(m, &b, &loss, err);
     if (!status) golden_check("mean_nll", fabs(loss - graft_json_get(x, "mean_nll")->number), 2e-5);
     return status;
@@ -143,7 +143,7 @@ static graft_status batch_of(golden_model *m, const graft_json *j, golden_batch 
         n += x.n;
         borders[++sequences] = (int32_t)n;
     }
-    return golden_batch_new(m->arena, all, all_labels, borders, sequences, b, err);
+    return golden_batch_new(m->arena, all, all_labels, borders, sequences, 0, b, err);
 }
 
 static graft_status check_training(golden_session *s, const char *model, const char *adapter, const char *which, const graft_json *training, graft_error *err)
@@ -163,6 +163,7 @@ static graft_status check_training(golden_session *s, const char *model, const c
         if (!status) status = golden_loss(&m, &b, &got, err);
         if (!status) status = golden_step(&m, &o, ++t, &length, err);
         if (status) break;
+        if (getenv("GOLDEN_STEPS")) fprintf(stderr, "%s %lld: loss %.7f - %.7f = %.2e, norm %.6f / %.6f = %.2e\n", which, (long long)t, got, loss->number, got - loss->number, length, norm->number, length / norm->number - 1.0);
         snprintf(quantity, sizeof quantity, "%s: loss", which);
         golden_check(quantity, fabs(got - loss->number), 3e-4);
         snprintf(quantity, sizeof quantity, "%s: grad_norm (relative)", which);

@@ -70,8 +70,8 @@ call 'rand|srand|random|drand48|time|localtime|gmtime' "$work/core.code" | grep 
 for d in plugins/*/* formats/* backends/*; do
     [ -d "$d" ] || continue
     name=${d##*/}
-    # null and text are JSON's and everybody's words before they are a backend's and a format's.
-    case $name in templates | comm | null | text) continue ;; esac
+    # These are words of files and of everybody before they are a plugin's.
+    case $name in templates | comm | null | text | prefix | prompt | adapter) continue ;; esac
     # The table of arguments repeats LLaMA-Factory's keys with their documented values, and GGUF names its tokenizers: those are words of files.
     grep -E "\"$name\\\\?\"" "$work/core" | grep -v -E '^core/(cli/args_(data|model|own|training|tuning)|model/tokenizer/gguf)\.c:'
 done | law "core never says a plugin's name"

@@ -185,9 +185,9 @@ START_TEST(whole_numbers_carry_no_gradient)
 }
 END_TEST
 
-static int all_train(void *run, const graft_site *s, const char *weight)
+static int all_train(void *run, graft_builder *b, const graft_site *s, const char *weight)
 {
-    (void)run, (void)s, (void)weight;
+    (void)run, (void)b, (void)s, (void)weight;
     return 1;
 }
 

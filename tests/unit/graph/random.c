@@ -161,9 +161,9 @@ static graft_value next(graft_builder *b, author *a, const graft_value *pool, in
     }
 }
 
-static int some_train(void *run_, const graft_site *s, const char *weight)
+static int some_train(void *run_, graft_builder *b, const graft_site *s, const char *weight)
 {
-    (void)run_, (void)s;
+    (void)run_, (void)b, (void)s;
     return weight[strlen(weight) - 1] % 3 != 0;
 }
 

@@ -61,8 +61,9 @@ static graft_value note_input(void *run, graft_builder *b, const graft_site *s)
     note(run, "extend_input", s);
     return graft_null_value();
 }
-static int note_trains(void *run, const graft_site *s, const char *weight)
+static int note_trains(void *run, graft_builder *b, const graft_site *s, const char *weight)
 {
+    (void)b;
     if (s->role == GRAFT_ROLE_EMBED || strstr(weight, "1.self_attn.q_proj.bias")) note(run, weight, s);
     return 0;
 }

@@ -46,9 +46,9 @@ static inline graft_value tiny_low_rank_merge(void *run, graft_builder *b, const
 static const graft_method_table tiny_low_rank_table = {.size = sizeof tiny_low_rank_table, .linear = tiny_low_rank_linear, .merge = tiny_low_rank_merge};
 
 /* ---- a method that trains every base weight --------------------------------------------------------------------------------------------------------- */
-static inline int tiny_all_trains(void *run, const graft_site *s, const char *weight)
+static inline int tiny_all_trains(void *run, graft_builder *b, const graft_site *s, const char *weight)
 {
-    (void)run, (void)s, (void)weight;
+    (void)run, (void)b, (void)s, (void)weight;
     return 1;
 }
 static const graft_method_table tiny_all_table = {.size = sizeof tiny_all_table, .trains = tiny_all_trains};
