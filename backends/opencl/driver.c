@@ -15,6 +15,8 @@ const char *ocl_error_name(cl_int code)
     case CL_OUT_OF_RESOURCES: return "out of resources of the device";
     case CL_OUT_OF_HOST_MEMORY: return "the driver is out of memory";
     case CL_BUILD_PROGRAM_FAILURE: return "the kernels do not compile";
+    case CL_INVALID_CONTEXT:
+    case CL_INVALID_COMMAND_QUEUE: return "the device no longer answers";
     case CL_INVALID_BUFFER_SIZE: return "the buffer is larger than the device allows";
     case CL_PLATFORM_NOT_FOUND_KHR: return "no platform is installed";
     default: return "error of the driver";

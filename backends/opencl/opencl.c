@@ -1,8 +1,6 @@
 /* backends/opencl/opencl.c - the door, the devices, their memory. Options: "threads" is taken and ignored (the driver decides). See opencl.h. */
 #include "opencl.h"
 
-#include <stdio.h>
-
 static graft_status devices(void *self, graft_device_info *out, int32_t room, int32_t *n, graft_error *err)
 {
     ocl_driver *v = self;
@@ -20,12 +18,17 @@ static graft_status devices(void *self, graft_device_info *out, int32_t room, in
     return GRAFT_OK;
 }
 
-graft_status ocl_failed(const ocl_device *d, cl_int code, const char *doing, graft_error *err)
+/* A device that is gone answers every call with one of these. */
+static int is_gone(cl_int code) { return code == CL_DEVICE_NOT_AVAILABLE || code == CL_INVALID_CONTEXT || code == CL_INVALID_COMMAND_QUEUE; }
+
+graft_status ocl_failed(ocl_device *d, cl_int code, const char *doing, graft_error *err)
 {
     if (code == CL_SUCCESS) return GRAFT_OK;
     const int memory = code == CL_MEM_OBJECT_ALLOCATION_FAILURE || code == CL_OUT_OF_HOST_MEMORY || code == CL_INVALID_BUFFER_SIZE;
-    return d->host->fail(err, memory ? GRAFT_NO_MEMORY : GRAFT_DEVICE, "opencl", "%s failed in %s (%s, OpenCL error %d); %s", d->name, doing, ocl_error_name(code), (int)code,
-                         memory ? "use smaller batches or another device" : "look at the driver, or choose another backend");
+    d->lost |= is_gone(code);
+    const char *advice = memory ? "use smaller batches or another device" : d->lost ? "the device is lost, start the run again to go on from its last checkpoint"
+                                                                                    : "look at the driver, or choose another backend";
+    return d->host->fail(err, memory ? GRAFT_NO_MEMORY : GRAFT_DEVICE, "opencl", "%s failed in %s (%s, OpenCL error %d); %s", d->name, doing, ocl_error_name(code), (int)code, advice);
 }
 
 /* ---- open and close --------------------------------------------------------------------------------------------------------------------- */
@@ -35,6 +38,7 @@ static void close_device(void *dev)
     if (!d) return;
     const graft_host *h = d->host;
     if (d->queue) d->cl->clFinish(d->queue);
+    ocl_async_drop(d);
     ocl_families_drop(d);
     if (d->scratch) d->cl->clReleaseMemObject(d->scratch);
     if (d->complaint) d->cl->clReleaseMemObject(d->complaint);
@@ -70,11 +74,8 @@ static int list_ops(ocl_device *d)
 
 static void read_limits(ocl_device *d)
 {
-    char version[80], driver[64];
     ocl_device_text(d->cl, d->id, CL_DEVICE_NAME, d->name, sizeof d->name);
-    ocl_device_text(d->cl, d->id, CL_DEVICE_VERSION, version, sizeof version);
-    ocl_device_text(d->cl, d->id, CL_DRIVER_VERSION, driver, sizeof driver);
-    snprintf(d->version, sizeof d->version, "%s, driver %s", version, driver);
+    ocl_version(d->cl, d->id, d->version, sizeof d->version);
     d->max_alloc = ocl_device_int(d->cl, d->id, CL_DEVICE_MAX_MEM_ALLOC_SIZE);
     d->local_bytes = ocl_device_int(d->cl, d->id, CL_DEVICE_LOCAL_MEM_SIZE);
     d->wide = ocl_device_int(d->cl, d->id, CL_DEVICE_DOUBLE_FP_CONFIG) != 0;
@@ -170,7 +171,7 @@ static void release_buffer(void *dev, void *buffer)
     d->host->release(d->host->ctx, b);
 }
 
-static graft_status inside(const ocl_device *d, const ocl_buffer *b, int64_t offset, int64_t bytes, graft_error *err)
+graft_status ocl_inside(const ocl_device *d, const ocl_buffer *b, int64_t offset, int64_t bytes, graft_error *err)
 {
     if (offset >= 0 && bytes >= 0 && offset <= b->bytes && bytes <= b->bytes - offset) return GRAFT_OK;
     return d->host->fail(err, GRAFT_INTERNAL, "opencl", "%lld bytes at %lld are outside a buffer of %lld bytes", (long long)bytes, (long long)offset, (long long)b->bytes);
@@ -178,18 +179,18 @@ static graft_status inside(const ocl_device *d, const ocl_buffer *b, int64_t off
 
 static graft_status upload(void *dev, void *buffer, int64_t offset, const void *from, int64_t bytes, graft_error *err)
 {
-    const ocl_device *d = dev;
+    ocl_device *d = dev;
     const ocl_buffer *b = buffer;
-    const graft_status status = inside(d, b, offset, bytes, err);
+    const graft_status status = ocl_inside(d, b, offset, bytes, err);
     if (status || bytes == 0) return status;
     return ocl_failed(d, d->cl->clEnqueueWriteBuffer(d->queue, b->mem, 1, (size_t)offset, (size_t)bytes, from, 0, NULL, NULL), "an upload", err);
 }
 
 static graft_status download(void *dev, const void *buffer, int64_t offset, void *to, int64_t bytes, graft_error *err)
 {
-    const ocl_device *d = dev;
+    ocl_device *d = dev;
     const ocl_buffer *b = buffer;
-    const graft_status status = inside(d, b, offset, bytes, err);
+    const graft_status status = ocl_inside(d, b, offset, bytes, err);
     if (status || bytes == 0) return status;
     return ocl_failed(d, d->cl->clEnqueueReadBuffer(d->queue, b->mem, 1, (size_t)offset, (size_t)bytes, to, 0, NULL, NULL), "a download", err);
 }
@@ -245,6 +246,8 @@ static void fini(void *self)
 static const void *table(void *self, const char *id)
 {
     (void)self;
+    if (!strcmp(id, "graft.backend.async/1")) return &ocl_async;
+    if (!strcmp(id, "graft.backend.probe/1")) return &ocl_probe;
     return strcmp(id, "graft.backend/1") ? NULL : &backend_table;
 }
 

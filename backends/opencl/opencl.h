@@ -2,7 +2,7 @@
  *
  *   opencl.c   the door, devices, buffers, sync        driver.c   libOpenCL opened at run time, its errors in words
  *   program.c  kernels: built once, kept on disk        plan.c     compile and run: instructions to launches
- *   launch.c   one launch; helpers for the families     async.c    events, queues, pinned memory; the measured rates
+ *   launch.c   one launch; helpers for the families     async.c    events, queues, pinned memory     rates.c  the measured rates
  *   element.c matmul.c attention.c norm.c loss.c index.c ...   one file a family of ops, with its kernels in kernels/NAME.cl
  *
  * A tensor on the device is a buffer and an offset in bytes, so that no alignment of sub-buffers is asked of the driver. One in-order queue does the work:
@@ -101,7 +101,10 @@ typedef struct ocl_device {
     cl_kernel kernels[OCL_KERNEL_COUNT];
     graft_op_claim *claims;
     int32_t n_claims;
-    cl_mem scratch; /* grown by compile, shared by the device's plans: they run one after another */
+    cl_command_queue copies; /* queue 1, or NULL */
+    void *pins;              /* async.c */
+    int lost;                /* the device answered that it is gone */
+    cl_mem scratch;          /* grown by compile, shared by the device's plans: they run one after another */
     int64_t scratch_bytes, max_alloc, local_bytes;
     int wide, lanes, side;  /* has f64; work items of a group; side of matmul's square group */
     const struct plan *ran; /* whose complaint sync will word; its steps say where */
@@ -115,10 +118,18 @@ enum { OCL_BAD_ROW = 1,     /* row number, rows of the table */
        OCL_BAD_BORDER = 3,  /* sequence, first row, rows, tokens */
        OCL_BAD_CACHE = 4 }; /* sequence, first cache row, cached, rows, cache's rows */
 
-graft_status ocl_failed(const ocl_device *d, cl_int code, const char *doing, graft_error *err); /* code in words; CL_SUCCESS gives GRAFT_OK */
-graft_status ocl_complaint(ocl_device *d, const cl_int note[OCL_COMPLAINT], graft_error *err);  /* plan.c */
+graft_status ocl_failed(ocl_device *d, cl_int code, const char *doing, graft_error *err);      /* code in words; CL_SUCCESS gives GRAFT_OK */
+graft_status ocl_complaint(ocl_device *d, const cl_int note[OCL_COMPLAINT], graft_error *err); /* plan.c */
 graft_status ocl_sync(void *dev, graft_error *err);
 cl_mem ocl_take(ocl_device *d, int64_t bytes, graft_error *err); /* zero-filled; NULL with the error */
+
+graft_status ocl_inside(const ocl_device *d, const ocl_buffer *b, int64_t offset, int64_t bytes, graft_error *err);
+
+/* ---- async.c, rates.c ---- */
+extern const graft_backend_async_table ocl_async;
+extern const graft_backend_probe_table ocl_probe;
+void ocl_async_drop(ocl_device *d);
+void ocl_version(const ocl_api *cl, cl_device_id id, char *out, size_t room); /* of device and driver */
 
 /* ---- program.c ---- */
 graft_status ocl_family_need(ocl_device *d, ocl_family f, graft_error *err);

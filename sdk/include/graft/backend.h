@@ -87,6 +87,42 @@ typedef struct graft_backend_table {
     int64_t      (*workspace)(void *plan);                                                                         /* [any] bytes that the plan holds, or will hold once it has run, beside the places: packed weights, scratch. NULL: none */
 } graft_backend_table;
 
+/* ---- "graft.backend.async/1", optional: what a device with a memory and queues of its own adds ------------------------------------------------
+ * `run` works on queue 0. Work of one queue is done in order; queues wait for each other by events only. A host without this table loses nothing but
+ * overlap: upload, download and sync of the first table wait. Slots that a device cannot offer are NULL.
+ * After lost() is 1 every call fails with GRAFT_DEVICE; the device is closed and opened again, and the host loads what it had kept. */
+typedef struct graft_backend_async_table {
+    uint32_t size;
+    int32_t      (*queues)(void *dev);                                                                            /* [any] at least 1                         */
+    graft_status (*pin)(void *dev, int64_t bytes, void **memory, graft_error *err);                               /* [control] host memory that copies at full rate */
+    void         (*unpin)(void *dev, void *memory);                                                               /* [control] no copy on it may be under way  */
+    graft_status (*send)(void *dev, int32_t queue, void *buffer, int64_t offset, const void *from, int64_t bytes, graft_error *err);  /* [step] from must stay until an event after it */
+    graft_status (*fetch)(void *dev, int32_t queue, const void *buffer, int64_t offset, void *to, int64_t bytes, graft_error *err);   /* [step] */
+    graft_status (*copy)(void *dev, int32_t queue, const void *from, int64_t from_offset, void *to, int64_t to_offset, int64_t bytes, graft_error *err); /* [step] */
+    graft_status (*peer)(void *from_dev, const void *from, int64_t from_offset, void *to_dev, void *to, int64_t to_offset, int64_t bytes, graft_error *err); /* [step] between two devices of this backend */
+    graft_status (*record)(void *dev, int32_t queue, void **event, graft_error *err);                             /* [step] happens when all before it is done */
+    graft_status (*wait)(void *dev, int32_t queue, void *event, graft_error *err);                                /* [step] what follows on queue waits for it */
+    graft_status (*finish)(void *dev, void *event, graft_error *err);                                             /* [step] the caller waits for it            */
+    int          (*done)(void *dev, void *event);                                                                 /* [step] 1: it has happened, 0: not yet, -1: it failed */
+    void         (*drop)(void *dev, void *event);                                                                 /* [step] */
+    int          (*lost)(void *dev);                                                                              /* [any] */
+} graft_backend_async_table;
+
+/* ---- "graft.backend.probe/1", optional: what the device really does, measured in about two seconds ---------------------------------------------- */
+typedef struct graft_backend_rates {
+    uint32_t size;
+    double   flops;             /* f32 operations a second, multiply and add counted as two, from registers */
+    double   matmul;            /* operations a second of this backend's matmul, 1024 x 1024 x 1024          */
+    double   memory;            /* bytes a second read and written by a copy inside the device               */
+    double   upload, download;  /* bytes a second between host and device                                    */
+    char     driver[160];       /* what the rates hold for: a new driver is measured anew                    */
+} graft_backend_rates;
+typedef struct graft_backend_probe_table {
+    uint32_t size;
+    graft_status (*driver)(void *self, int32_t device, char *text, int32_t room, graft_error *err); /* [control] cheap: the driver and its version, as in rates */
+    graft_status (*rates)(void *dev, graft_backend_rates *out, graft_error *err);                  /* [control] out->size is the caller's */
+} graft_backend_probe_table;
+
 #ifdef __cplusplus
 }
 #endif

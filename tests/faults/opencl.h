@@ -1,0 +1,19 @@
+/* tests/faults/opencl.h - the switches of the OpenCL driver that computes nothing (opencl.c). */
+#ifndef TESTS_FAULTS_OPENCL_H
+#define TESTS_FAULTS_OPENCL_H
+
+#include <stdint.h>
+
+typedef struct fake_cl {
+    int n_devices;
+    int64_t memory;                                /* of each device */
+    int build_fails;                               /* every build of a text or a binary */
+    int32_t fail_code;                             /* what the failing call answers */
+    int64_t fail_at;                               /* number of the call that fails, from 1; 0: none */
+    const char *failed;                            /* its name, once it did */
+    const char *version;                           /* of the device, NULL: OpenCL 1.2 */
+    int64_t calls, live, used, compiled, launches; /* counted: calls, objects alive, bytes, programs from text, kernels */
+} fake_cl;
+
+/* The library exports fake_cl *fake_cl_state(void). */
+#endif
