@@ -9,11 +9,22 @@ static int gather_shape(graft_graph *g, const graft_node *n, graft_shape *out)
     return 0;
 }
 
+/* ids with the padding row's number made negative, so that scatter_add passes it over. Numbers below 2^24 pass f32 exactly. */
+static graft_value without_padding(graft_graph *g, graft_value ids, int64_t padding)
+{
+    graft_builder *b = g->builder;
+    const int64_t one = 1;
+    if (padding < 0) return ids;
+    const graft_value number = graft_cast(b, ids, GRAFT_F32);
+    const graft_value hit = graft_equal(b, number, graft_fill(b, 1, &one, (double)padding));
+    return graft_cast(b, graft_select(b, hit, graft_fill(b, 1, &one, -1.0), number), GRAFT_I32);
+}
+
 static void gather_backward(graft_graph *g, const graft_node *n, const graft_value *dout, const int *wants, graft_value *din)
 {
     if (!wants[0]) return;
     const graft_shape s = graft_ops_shape(g, n->in[0]);
-    din[0] = graft_scatter_add(g->builder, graft_ops_filled(g, &s, 0.0), dout[0], n->in[1]);
+    din[0] = graft_scatter_add(g->builder, graft_ops_filled(g, &s, 0.0), dout[0], without_padding(g, n->in[1], graft_node_int(n, "padding")));
 }
 
 static int scatter_shape(graft_graph *g, const graft_node *n, graft_shape *out)
@@ -39,6 +50,7 @@ static void scatter_backward(graft_graph *g, const graft_node *n, const graft_va
 const graft_op_record graft_ops_index[] = {
     {
         .name = "gather/1",
+        .attrs = {{"padding", GRAFT_ATTR_INT, 0, -1.0}},
         .flags = GRAFT_OP_PRIMITIVE | GRAFT_OP_CHEAP,
         .min_in = 2,
         .max_in = 2,

@@ -64,7 +64,7 @@ static graft_status build(void *self, const graft_config *cfg, graft_builder *b,
     graft_push(b, "transformer");
     const graft_value embed = graft_weight(b, "wte.weight", GRAFT_ROLE_EMBED, m.vocab, m.d);
     const graft_value places = graft_weight(b, "wpe.weight", GRAFT_ROLE_OTHER, m.positions, m.d);
-    graft_value x = graft_add(b, graft_embed(b, embed, in->tokens), graft_gather(b, places, in->positions));
+    graft_value x = graft_add(b, graft_embed(b, embed, in->tokens, -1), graft_gather(b, places, in->positions));
     for (int64_t i = 0; i < m.layers; i++) {
         graft_push_index(b, "h", i);
         x = graft_add(b, x, attention(b, &m, in, norm(b, &m, x, "ln_1"), i));

@@ -53,6 +53,14 @@ typedef struct graft_config_word {
     const char *config;
 } graft_config_word;
 
+/* The row of the token table that takes no gradient: pad_token_id where the architecture makes its embedding with torch's padding_idx. -1: none. [any] */
+static inline int64_t graft_padding_row(const graft_config *c, int64_t vocab)
+{
+    const int64_t id = c->api->value(c, "pad_token_id") ? c->api->integer(c, "pad_token_id", -1, -vocab, INT32_MAX) : vocab;
+    return id >= vocab ? -1 : id < 0 ? id + vocab
+                                     : id;
+}
+
 typedef struct graft_model_table {
     uint32_t     size;
     graft_status (*build)(void *self, const graft_config *cfg, graft_builder *b, const graft_model_inputs *in, graft_model_outputs *out, graft_error *err); /* [control] */

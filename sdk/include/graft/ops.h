@@ -101,7 +101,8 @@ static inline graft_value graft_matmul_nt(graft_builder *b, graft_value x, graft
 /* x [m,k] w [k,n] -> x w [m,n] */
 static inline graft_value graft_matmul(graft_builder *b, graft_value x, graft_value w) { return graft_gemm(b, x, w, graft_null_value(), 0, 0, 1.0); }
 
-/* Rows ids [m] i32 of table [n, d]: [m, d]. A negative id gives a row of zeros (and no gradient); an id >= n is a failure of the run. */
+/* Rows ids [m] i32 of table [n, d]: [m, d]. A negative id gives a row of zeros (and no gradient); an id >= n is a failure of the run.
+ * attr padding (-1: none): a row that takes no gradient here. */
 static inline graft_value graft_gather(graft_builder *b, graft_value table, graft_value ids) { return graft_op2(b, "gather/1", table, ids); }
 /* base [n, d] with rows src [m, d] added at ids [m], in the order of m; base may be overwritten. Negative ids are skipped. */
 static inline graft_value graft_scatter_add(graft_builder *b, graft_value base, graft_value src, graft_value ids)
@@ -109,8 +110,13 @@ static inline graft_value graft_scatter_add(graft_builder *b, graft_value base, 
     const graft_value in[] = {base, src, ids};
     return b->api->op(b, "scatter_add/1", 3, in, 0, NULL);
 }
-/* Row ids[t] of table [vocab, d] for each token: [T, d]. */
-static inline graft_value graft_embed(graft_builder *b, graft_value table, graft_value ids) { return graft_gather(b, table, ids); }
+/* Row ids[t] of table [vocab, d] for each token: [T, d]. The row `padding` (-1: none) takes no gradient from here, as torch's padding_idx. */
+static inline graft_value graft_embed(graft_builder *b, graft_value table, graft_value ids, int64_t padding)
+{
+    const graft_value in[] = {table, ids};
+    const graft_attr at[] = {GRAFT_INTA("padding", padding)};
+    return b->api->op(b, "gather/1", 2, in, 1, at);
+}
 
 #define GRAFT_DIM_ATTRS_(rank, d)                                                                                                   \
     GRAFT_INTA("rank", (rank)), GRAFT_INTA("d0", (rank) > 0 ? (d)[0] : 0), GRAFT_INTA("d1", (rank) > 1 ? (d)[1] : 0),               \

@@ -100,7 +100,7 @@ static inline graft_value tiny_model(graft_graph *g, const tiny_inputs *in, graf
     graft_builder *b = g->builder;
     graft_push(b, "model");
     *head = graft_weight(b, "embed_tokens.weight", GRAFT_ROLE_EMBED, TINY_VOCAB, TINY_D);
-    graft_value x = graft_embed(b, *head, in->tokens);
+    graft_value x = graft_embed(b, *head, in->tokens, -1);
     for (int64_t i = 0; i < TINY_LAYERS; i++) {
         graft_push_index(b, "layers", i);
         x = graft_add(b, x, tiny_attention(b, in, tiny_norm(b, x, "input_layernorm.weight")));
