@@ -68,7 +68,7 @@ static graft_status build(void *self, const graft_config *cfg, graft_builder *b,
     const gpt_neox m = read_config(cfg);
     graft_push(b, "gpt_neox");
     const graft_value embed = graft_weight(b, "embed_in.weight", GRAFT_ROLE_EMBED, m.vocab, m.d);
-    graft_value x = graft_embed(b, embed, in->tokens);
+    graft_value x = graft_embed(b, embed, in->tokens, -1);
     for (int64_t i = 0; i < m.layers; i++) {
         graft_push_index(b, "layers", i);
         const graft_value after = graft_add(b, x, attention(b, &m, in, norm(b, &m, x, "input_layernorm")));
