@@ -3,6 +3,7 @@
 #include "core/base/file.h"
 #include "core/base/json.h"
 #include "core/cli/cli.h"
+#include "core/graph/rates.h"
 #include "core/plugin/machine.h"
 #include "core/plugin/probe.h"
 #include "core/plugin/select.h"
@@ -66,6 +67,34 @@ static void registries(graft_cli *c, const graft_registry *r, graft_json *top)
     graft_json_put(c->arena, top, "registries", all);
 }
 
+/* What the device was measured to do: the first time on a machine that takes a second or two. */
+static void rates(graft_cli *c, const graft_candidate *b, graft_json *o)
+{
+    graft_backend_rates r;
+    graft_error err = GRAFT_ERROR_INIT;
+    int kept = 0;
+    if (b->info.score <= 0 || !b->plugin) return;
+    const graft_status status = graft_rates_of(b, 0, &r, &kept, &err);
+    if (!c->json) {
+        if (status) fprintf(c->out, "         could not be measured: %s\n", err.message);
+        else if (r.flops > 0.0) fprintf(c->out, "         measured: %.1f GF/s in registers, ", r.flops * 1e-9);
+        else fputs("         measured: ", c->out);
+        if (!status)
+            fprintf(c->out, "matmul %.1f GF/s, memory %.1f GB/s, upload %.1f, download %.1f GB/s%s\n", r.matmul * 1e-9, r.memory * 1e-9, r.upload * 1e-9, r.download * 1e-9,
+                    kept ? " (kept)" : "");
+        return;
+    }
+    graft_json *m = graft_json_new(c->arena, GRAFT_JSON_OBJECT);
+    const struct {
+        const char *key;
+        double v;
+    } members[] = {{"flops", r.flops}, {"matmul_flops", r.matmul}, {"memory_bytes", r.memory}, {"upload_bytes", r.upload}, {"download_bytes", r.download}};
+    if (status) put_text(c, m, "error", err.message);
+    else put_text(c, m, "driver", r.driver);
+    for (size_t i = 0; !status && i < sizeof members / sizeof *members; i++) graft_json_put(c->arena, m, members[i].key, graft_json_real(c->arena, members[i].v));
+    graft_json_put(c->arena, o, "per_second", m);
+}
+
 static void candidate(graft_cli *c, const graft_candidate *b, graft_json *all)
 {
     char device[16] = "";
@@ -74,6 +103,8 @@ static void candidate(graft_cli *c, const graft_candidate *b, graft_json *all)
         fprintf(c->out, "  %5d  %s%s%s%s", b->info.score, b->backend, device, b->info.name[0] ? "  " : "", b->info.name);
         if (b->info.memory_total > 0) fprintf(c->out, ", %.1f of %.1f GiB free", (double)b->info.memory_free / gib, (double)b->info.memory_total / gib);
         fprintf(c->out, "\n         %s\n", b->verdict);
+        if (b->info.score > 0 && b->info.reason[0]) fprintf(c->out, "         %s\n", b->info.reason);
+        rates(c, b, NULL);
         return;
     }
     graft_json *o = graft_json_new(c->arena, GRAFT_JSON_OBJECT);
@@ -85,6 +116,7 @@ static void candidate(graft_cli *c, const graft_candidate *b, graft_json *all)
     put_int(c, o, "memory_free", b->info.memory_free);
     put_text(c, o, "verdict", b->verdict);
     put_text(c, o, "reason", b->info.reason);
+    rates(c, b, o);
     graft_json_push(c->arena, all, o);
 }
 
@@ -153,6 +185,7 @@ const graft_command graft_command_doctor = {
     .summary = "the machine, the registry, and which backend is chosen and why",
     .usage = "Usage: graft doctor [--json]\n\n"
              "Scores: 0 cannot run, 100 plain, 200 with vector instructions, 500 and more an accelerator; \"prefer\" of a registry entry is added.\n"
+             "Rates are measured once per device and driver, which takes a second or two, and kept in ~/.cache/graft/rates.\n"
              "Exit status 1 when no backend can run.\n\n"
              "  graft doctor\n"
              "  graft doctor --json | jq .backends\n",
