@@ -19,13 +19,10 @@ if(NOT GRAFT_SANITIZE) # there the plugins are not libraries
     set_tests_properties(abi/installed PROPERTIES TIMEOUT 900)
 endif()
 
-# What .ci/run leaves out under AddressSanitizer (slow: minutes there) and what it runs under ThreadSanitizer (threads: work on several of them).
+# What .ci/run leaves out under ThreadSanitizer: whole runs take minutes there.
 get_property(names DIRECTORY PROPERTY TESTS)
 foreach(name ${names})
     if(name MATCHES "^(e2e/|golden/(smollm2|trajectory))")
         set_property(TEST ${name} APPEND PROPERTY LABELS slow)
-    endif()
-    if(name MATCHES "^(unit_base/(config|log|threads)|unit_data/|unit_train/|backends/)")
-        set_property(TEST ${name} APPEND PROPERTY LABELS threads)
     endif()
 endforeach()
