@@ -56,6 +56,7 @@ static const char *exported(const golden_session *s, const char *gguf)
 const char *golden_model_path(const golden_session *s, const char *name)
 {
     const char *gguf = getenv("GRAFT_SMOLLM2");
+    if (!gguf) gguf = GRAFT_SOURCE_DIR "/demo/SmolLM2-135M-Instruct.Q4_1.gguf"; /* where examples/fetch.sh puts it */
     for (int i = 0; i < s->n_models; i++) {
         if (!strcmp(s->model_name[i], name)) return s->model_path[i];
         if (!strcmp(s->model_name[i], "smollm2.gguf")) gguf = s->model_path[i];
@@ -91,7 +92,7 @@ static graft_status start(golden_session *s, const char *backend, graft_error *e
 {
     static char shipped[4096], work[4096];
     snprintf(shipped, sizeof shipped, "%s/lib/graft/registry.json", GRAFT_BINARY_DIR);
-    snprintf(work, sizeof work, "%s/tests/work/golden", GRAFT_BINARY_DIR);
+    snprintf(work, sizeof work, "%s/tests/work/golden/%s", GRAFT_BINARY_DIR, backend ? backend : "auto");
     s->work = work;
     const graft_registry_options o = {.shipped = shipped};
     graft_plugin_link_static(graft_test_static_plugins);
