@@ -18,6 +18,7 @@ static const graft_arg own_args[] = {
     {"purpose", GRAFT_ARG_TEXT, "train", "train|loss|generate|forward", GRAFT_ARG_ACTS, "graph: what the graph is for", NULL},
     {"name", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "plugin add: name of the entry", NULL},
     {"force", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_ACTS, "plugin add: replace an entry of the same name", NULL},
+    {"report", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "selftest: the JSON file to write", NULL},
     {"man", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_ACTS, "help: the manual page", NULL},
     {"compat", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_ACTS, "help: every LLaMA-Factory key and what becomes of it, as Markdown", NULL},
 };
