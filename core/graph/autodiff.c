@@ -32,7 +32,7 @@ static void spread_needs(tape *t)
         const graft_node *n = &g->nodes[i];
         uint8_t any = 0;
         for (int32_t k = 0; k < n->n_in; k++) any |= t->needs[n->in[k].id];
-        for (int32_t k = 0; k < n->n_out && any; k++) t->needs[n->out[k].id] |= (uint8_t)differentiable(g, n->out[k]);
+        for (int32_t k = 0; k < n->n_out && any; k++) t->needs[n->out[k].id] |= (uint8_t)(differentiable(g, n->out[k]) && !g->values[n->out[k].id].detached);
     }
 }
 

@@ -184,7 +184,7 @@ graft_value graft_build_leaf(graft_graph *g, const graft_value_info *info, const
 
 static graft_value core_leaf(graft_graph *g, graft_place place, const char *name, graft_dtype dtype, int rank, const int64_t *dims, const float *data)
 {
-    graft_value_info info = {.shape = {.dtype = dtype, .rank = rank}, .place = place, .layer = -1, .from_method = -1, .data = data};
+    graft_value_info info = {.shape = {.dtype = dtype, .rank = rank}, .place = place, .layer = -1, .from_method = -1, .trained_by = -1, .data = data};
     if (rank > 0 && rank <= GRAFT_MAX_RANK) memcpy(info.shape.dims, dims, (size_t)rank * sizeof *dims);
     return graft_build_leaf(g, &info, name);
 }
@@ -204,7 +204,7 @@ static graft_value build_constant(graft_builder *b, const char *name, int rank, 
     graft_graph *g = graft_graph_of(b);
     if (g->error.code) return graft_null_value();
     const char *path = graft_build_path(g), *full = graft_build_text(g, "%s%s%s", path, *path ? "." : "", name);
-    graft_value_info info = {.shape = {.dtype = GRAFT_F32, .rank = rank}, .place = GRAFT_PLACE_CONSTANT, .layer = graft_build_layer(g), .from_method = -1};
+    graft_value_info info = {.shape = {.dtype = GRAFT_F32, .rank = rank}, .place = GRAFT_PLACE_CONSTANT, .layer = graft_build_layer(g), .from_method = -1, .trained_by = -1};
     int64_t n = 1;
     for (int i = 0; i < rank && i < GRAFT_MAX_RANK; i++) {
         info.shape.dims[i] = dims[i];
@@ -241,12 +241,14 @@ graft_value graft_build_param(graft_builder *b, const char *name, const graft_pa
     const char *path = absolute ? "" : graft_build_path(g), *full = graft_build_text(g, "%s%s%s", path, *path ? "." : "", name + absolute);
     const int in_hook = g->state->method >= 0;
     if (!full) return graft_null_value();
-    graft_value_info info = {.shape = {.dtype = GRAFT_F32, .rank = p->rank}, .place = GRAFT_PLACE_WEIGHT, .layer = absolute ? -1 : graft_build_layer(g), .start = p->start, .start_arg = p->arg, .from_method = in_hook && p->start != GRAFT_START_CHECKPOINT ? g->state->method : -1, .role = p->role};
+    if (in_hook && p->start != GRAFT_START_CHECKPOINT && !(full = graft_site_leaf_name(g, full))) return graft_null_value();
+    graft_value_info info = {.shape = {.dtype = GRAFT_F32, .rank = p->rank}, .place = GRAFT_PLACE_WEIGHT, .trained_by = -1, .layer = absolute ? -1 : graft_build_layer(g), .start = p->start, .start_arg = p->arg, .from_method = in_hook && p->start != GRAFT_START_CHECKPOINT ? g->state->method : -1, .role = p->role};
     if (p->start < GRAFT_START_CHECKPOINT || p->start > GRAFT_START_KAIMING_UNIFORM) graft_graph_error(g, "parameter \"%s\" has the unknown start %d", full, (int)p->start);
     if (p->rank > 0 && p->rank <= GRAFT_MAX_RANK) memcpy(info.shape.dims, p->dims, (size_t)p->rank * sizeof *p->dims);
     const int32_t *known = graft_names_find(&g->state->leaves, full);
     if (known) return known_param(g, *known, &info.shape);
-    info.trainable = info.from_method >= 0 || graft_site_trains(g, p, full);
+    if (info.from_method < 0) info.trained_by = graft_site_trains(g, p, full);
+    info.trainable = info.from_method >= 0 || info.trained_by >= 0;
     return graft_build_leaf(g, &info, full);
 }
 
@@ -405,11 +407,13 @@ static graft_value build_op(graft_builder *b, const char *name, int n_in, const 
         return graft_null_value();
     }
     for (int32_t i = 0; i < n.n_out; i++) {
-        const graft_value_info info = {.shape = out[i], .place = GRAFT_PLACE_ARENA, .name = n.path, .node = g->n_nodes, .index = i, .layer = n.layer, .from_method = -1};
+        const graft_value_info info = {.shape = out[i], .place = GRAFT_PLACE_ARENA, .name = n.path, .node = g->n_nodes, .index = i, .layer = n.layer, .from_method = -1, .trained_by = -1};
         if (!(n.out[i] = add_value(g, &info)).id) return graft_null_value();
     }
     if (append_node(g, &n)) return graft_null_value();
-    return s->passing ? n.out[0] : graft_site_extend_input(g, n.out[0]);
+    if (s->passing) return n.out[0];
+    graft_site_follow(g, &n);
+    return (n.op->flags & GRAFT_OP_KV) ? graft_site_attention(g, &n) : graft_site_extend_input(g, n.out[0]);
 }
 
 static graft_value build_output(graft_builder *b, graft_value v, int index)
@@ -430,6 +434,18 @@ static int build_shape(graft_builder *b, graft_value v, int64_t dims[GRAFT_MAX_R
     return s->rank;
 }
 
+static graft_value build_detach(graft_builder *b, graft_value v)
+{
+    graft_graph *g = graft_graph_of(b);
+    int64_t dims[GRAFT_MAX_RANK];
+    const int rank = build_shape(b, v, dims);
+    const graft_value out = graft_reshape(b, v, rank, dims);
+    if (out.id) g->values[out.id].detached = 1;
+    return out;
+}
+
+static int build_fits(graft_builder *b, const char *pattern, const char *path) { return graft_selector_fits(graft_graph_of(b), pattern, path); }
+
 static int build_matches(graft_builder *b, const graft_config *c, const char *key, const graft_site *s) { return graft_selector_matches(graft_graph_of(b), c, key, s); }
 
 /* ---- the graph ------------------------------------------------------------------------------------------------------------------------------------ */
@@ -446,6 +462,9 @@ static const graft_graph_api builder_api = {
     .shape = build_shape,
     .error = build_error,
     .matches = build_matches,
+    .fits = build_fits,
+    .penalty = graft_site_penalty,
+    .detach = build_detach,
     .experts = graft_site_experts,
 };
 
@@ -462,7 +481,7 @@ graft_graph *graft_graph_new(void)
     s->layer = s->pass_layer = s->method = -1;
     g->builder = &s->owner.base, g->arena = a, g->state = s;
     g->error.size = (uint32_t)sizeof g->error;
-    const graft_value_info none = {.name = "", .node = -1, .layer = -1, .from_method = -1};
+    const graft_value_info none = {.name = "", .node = -1, .layer = -1, .from_method = -1, .trained_by = -1};
     add_value(g, &none);
     if (!g->n_values) {
         graft_arena_free(a);

@@ -25,6 +25,8 @@ const char *graft_role_name(graft_role r);
 typedef struct graft_builder_owner { graft_builder base; graft_graph *graph; } graft_builder_owner;
 typedef struct graft_changed_sites { const char **paths; size_t room; int32_t n; } graft_changed_sites;
 
+typedef struct graft_penalty { graft_value sum; int64_t terms; } graft_penalty;
+
 typedef struct graft_build_state graft_build_state;
 struct graft_build_state {
     graft_builder_owner owner;
@@ -48,7 +50,9 @@ struct graft_build_state {
     int32_t   n_sites;
     graft_changed_sites *changed; /* [n_methods]                                                   */
     graft_selector *selectors;
-    int64_t   virtual_tokens;
+    int64_t   virtual_tokens, blocks;
+    graft_value residual;         /* the stream of hidden states that sublayers add to; null before the embedding */
+    graft_penalty *penalties;     /* [n_methods]                                                    */
 };
 
 graft_graph *graft_graph_of(graft_builder *b);
@@ -72,7 +76,12 @@ graft_value  graft_site_experts(graft_builder *b, graft_value x, graft_value ids
 graft_value graft_site_mark(graft_builder *b, graft_value h, graft_role role);
 void        graft_site_extend_kv(graft_graph *g, graft_node *n);             /* fills the inputs k_extra and v_extra */
 graft_value graft_site_extend_input(graft_graph *g, graft_value y);         /* after an op: adds virtual tokens where it was the embedding of tokens */
-int         graft_site_trains(graft_graph *g, const graft_param *p, const char *name);
+int32_t     graft_site_trains(graft_graph *g, const graft_param *p, const char *name); /* the method that trains it, -1: none */
+graft_value graft_site_attention(graft_graph *g, const graft_node *n);      /* after an op flagged GRAFT_OP_KV: its first output, changed by methods */
+void        graft_site_follow(graft_graph *g, const graft_node *n);         /* keeps track of the residual stream */
+void        graft_site_penalty(graft_builder *b, graft_value term, double weight);
+int         graft_selector_fits(graft_graph *g, const char *pattern, const char *path);
+const char *graft_site_leaf_name(graft_graph *g, const char *name);         /* of a new parameter: made distinct when an earlier method is of the same kind */
 
 /* ---- passes ------------------------------------------------------------------------------------------------------------------------------------- */
 /* Emission between begin and end: no hooks run; `like` gives path and layer of new nodes. */

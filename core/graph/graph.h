@@ -35,6 +35,8 @@ typedef struct graft_value_info {
     graft_start   start;       /* WEIGHT leaves: how it begins                                */
     double        start_arg;
     int32_t       from_method; /* WEIGHT leaf made by method i (its adapter file's); -1: of the base model */
+    int32_t       trained_by;  /* WEIGHT leaf of the base model that method i trains; -1: none */
+    int32_t       detached;    /* passes no gradient                                          */
     graft_role    role;
     const float  *data;        /* CONSTANT leaves                                             */
     uint32_t      assigned;    /* WEIGHT or STATE leaf: id of the value that becomes its content, 0: unchanged (graft_graph_assign) */
@@ -140,6 +142,20 @@ const char *const *graft_graph_changed_sites(const graft_graph *g, int method, i
 const graft_site *graft_graph_sites(const graft_graph *g, int32_t *n);
 /* Each method's merge hook in turn on w, the weight [out, in] of a linear site; parameters are found or made under the site's path. Null after an error. */
 graft_value graft_graph_merge_site(graft_graph *g, const graft_site *site, graft_value w);
+/* How many blocks the model has: what sites say. Before the model emits. */
+void graft_graph_blocks(graft_graph *g, int64_t n);
+/* positions [tokens] i32, moved by what methods put before the first token. */
+graft_value graft_graph_positions(graft_graph *g, graft_value positions);
+/* What the methods add to the training loss [1]; null: nothing. */
+graft_value graft_graph_penalty(graft_graph *g);
+/* The methods that the graph was built with. */
+const graft_active_method *graft_graph_active(const graft_graph *g, int *n);
+/* Factor on the learning rate of a trained leaf. */
+double graft_graph_rate(const graft_graph *g, const graft_value_info *leaf);
+/* Biases of a linear site through each method's merge_bias hook. Null after an error. */
+graft_value graft_graph_merge_bias(graft_graph *g, const graft_site *site, graft_value bias);
+/* Name of a method's leaf without the mark that keeps two adapters of one method apart. */
+const char *graft_graph_plain_name(const char *name);
 /* Virtual tokens that a method put before each sequence (extend_input): the batch shall begin each sequence with rows of token ids -1, -2 .. -m at
  * positions 0 .. m - 1, without labels. 0: none. */
 int64_t graft_graph_virtual_tokens(const graft_graph *g);

@@ -100,6 +100,17 @@ static void compile_regex(graft_graph *g, const char *key, item *it)
     graft_graph_error(g, "%s: \"%s\" is no regular expression: %s at character %zu", key, it->text, why, at + 1);
 }
 
+int graft_selector_fits(graft_graph *g, const char *pattern, const char *path)
+{
+    item it = {0};
+    if (g->error.code || !(it.text = graft_build_text(g, "(?:.*\\.)?(?:%s)", pattern))) return 0;
+    compile_regex(g, "pattern", &it);
+    const int fits = it.match && pcre2_match(it.regex, (PCRE2_SPTR)path, strlen(path), 0, 0, it.match, NULL) >= 0;
+    pcre2_match_data_free(it.match);
+    pcre2_code_free(it.regex);
+    return fits;
+}
+
 static void add_item(graft_graph *g, graft_selector *s, const char *text, size_t bytes, int regex)
 {
     while (bytes && (*text == ' ' || *text == '\t')) text++, bytes--;

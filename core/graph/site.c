@@ -19,8 +19,17 @@ void graft_graph_methods(graft_graph *g, const graft_active_method *methods, int
     s->changed = copy ? graft_build_alloc(g, (size_t)n, sizeof *s->changed) : NULL;
     if (!s->changed) return;
     memcpy(copy, methods, (size_t)n * sizeof *copy);
-    s->methods = copy, s->n_methods = n;
+    s->penalties = graft_build_alloc(g, (size_t)n, sizeof *s->penalties);
+    if (s->penalties) s->methods = copy, s->n_methods = n;
 }
+
+const graft_active_method *graft_graph_active(const graft_graph *g, int *n)
+{
+    *n = g->state->n_methods;
+    return g->state->methods;
+}
+
+void graft_graph_blocks(graft_graph *g, int64_t n) { g->state->blocks = n; }
 
 const graft_site *graft_graph_sites(const graft_graph *g, int32_t *n)
 {
@@ -73,20 +82,21 @@ static graft_value checked(graft_graph *g, int32_t method, const graft_site *sit
 
 static graft_site site_here(graft_graph *g, graft_role role, int64_t in, int64_t out, graft_value weight)
 {
-    return (graft_site){(uint32_t)sizeof(graft_site), role, graft_build_layer(g), graft_build_path(g), in, out, weight};
+    return (graft_site){.size = sizeof(graft_site), .role = role, .layer = graft_build_layer(g), .path = graft_build_path(g), .in = in, .out = out, .weight = weight, .layers = (int32_t)g->state->blocks};
 }
 
 /* ---- base weights: does any method train it? ----------------------------------------------------------------------------------------------------- */
-int graft_site_trains(graft_graph *g, const graft_param *p, const char *name)
+int32_t graft_site_trains(graft_graph *g, const graft_param *p, const char *name)
 {
     const graft_build_state *s = g->state;
     const char *dot = strrchr(name, '.');
     char *module = s->n_methods ? graft_arena_copy(g->arena, name, dot ? (size_t)(dot - name) : 0) : NULL;
-    if (!module) return 0;
-    const graft_site site = {(uint32_t)sizeof site, p->role, graft_build_layer(g), module, p->rank > 1 ? p->dims[p->rank - 1] : 0, p->dims[p->rank > 2 ? p->rank - 2 : 0], graft_null_value()};
+    if (!module) return -1;
+    graft_site site = site_here(g, p->role, p->rank > 1 ? p->dims[p->rank - 1] : 0, p->dims[p->rank > 2 ? p->rank - 2 : 0], graft_null_value());
+    site.path = module;
     for (int32_t i = 0; i < s->n_methods; i++)
-        if (HOOK(&s->methods[i], trains) && s->methods[i].table->trains(s->methods[i].run, &site, name)) return 1;
-    return 0;
+        if (HOOK(&s->methods[i], trains) && s->methods[i].table->trains(s->methods[i].run, g->builder, &site, name)) return i;
+    return -1;
 }
 
 /* ---- linear sites ------------------------------------------------------------------------------------------------------------------------------------ */
@@ -130,6 +140,8 @@ graft_value graft_site_linear(graft_builder *b, graft_value x, const char *name,
         const char *path = site.path;
         char *weight = graft_build_text(g, "%s.weight", path);
         site.weight = weight ? graft_graph_find(g, weight) : graft_null_value();
+        char *vector = bias ? graft_build_text(g, "%s.bias", path) : NULL;
+        if (vector) site.bias = graft_graph_find(g, vector);
         if (graft_build_room(g, (void **)&s->sites, &s->room_sites, (size_t)s->n_sites, sizeof *s->sites)) return graft_null_value();
         s->sites[s->n_sites++] = site;
         y = linear_hooks(b, &site, x, y);
@@ -156,7 +168,15 @@ graft_value graft_site_experts(graft_builder *b, graft_value x, graft_value ids,
     return g->error.code ? graft_null_value() : y;
 }
 
-graft_value graft_graph_merge_site(graft_graph *g, const graft_site *site, graft_value w)
+typedef graft_value (*merge_hook)(void *run, graft_builder *b, const graft_site *s, graft_value w);
+
+static merge_hook hook_of(const graft_active_method *m, int bias)
+{
+    if (bias) return HOOK(m, merge_bias);
+    return HOOK(m, merge);
+}
+
+static graft_value merge(graft_graph *g, const graft_site *site, graft_value w, int bias)
 {
     graft_build_state *s = g->state;
     graft_builder *b = g->builder;
@@ -164,9 +184,10 @@ graft_value graft_graph_merge_site(graft_graph *g, const graft_site *site, graft
     s->layer = site->layer;
     const int32_t depth = s->depth;
     for (int32_t i = 0; i < s->n_methods && !g->error.code; i++) {
-        if (!HOOK(&s->methods[i], merge)) continue;
+        const merge_hook hook = hook_of(&s->methods[i], bias);
+        if (!hook) continue;
         s->method = i;
-        const graft_value now = s->methods[i].table->merge(s->methods[i].run, b, site, w);
+        const graft_value now = hook(s->methods[i].run, b, site, w);
         leave(g, i, depth);
         if (!now.id) graft_build_fail(g, GRAFT_UNSUPPORTED, "method %s cannot merge into a single matrix at site %s", s->methods[i].name, site->path);
         checked(g, i, site, w, now);
@@ -175,6 +196,9 @@ graft_value graft_graph_merge_site(graft_graph *g, const graft_site *site, graft
     graft_build_pop(b);
     return g->error.code ? graft_null_value() : w;
 }
+
+graft_value graft_graph_merge_site(graft_graph *g, const graft_site *site, graft_value w) { return merge(g, site, w, 0); }
+graft_value graft_graph_merge_bias(graft_graph *g, const graft_site *site, graft_value bias) { return merge(g, site, bias, 1); }
 
 /* ---- marks -------------------------------------------------------------------------------------------------------------------------------------------- */
 graft_value graft_site_mark(graft_builder *b, graft_value h, graft_role role)
@@ -188,7 +212,8 @@ graft_value graft_site_mark(graft_builder *b, graft_value h, graft_role role)
     }
     const graft_shape *shape = &graft_graph_info(g, h)->shape;
     const int64_t width = shape->rank > 0 ? shape->dims[shape->rank - 1] : 0;
-    const graft_site site = site_here(g, role, width, width, graft_null_value());
+    graft_site site = site_here(g, role, width, width, graft_null_value());
+    if (s->residual.id && same_shape(shape, &graft_graph_info(g, s->residual)->shape)) site.residual = s->residual;
     const int32_t depth = s->depth;
     for (int32_t i = 0; i < s->n_methods && !g->error.code; i++) {
         if (!HOOK(&s->methods[i], after)) continue;
@@ -197,7 +222,19 @@ graft_value graft_site_mark(graft_builder *b, graft_value h, graft_role role)
         leave(g, i, depth);
         h = checked(g, i, &site, h, now);
     }
+    if (role == GRAFT_ROLE_BLOCK && site.residual.id) s->residual = h;
     return g->error.code ? graft_null_value() : h;
+}
+
+/* The residual stream: what the embedding gives and, before the first block, ops that keep its shape make of it; then each sum that the model makes with it. */
+void graft_site_follow(graft_graph *g, const graft_node *n)
+{
+    graft_build_state *s = g->state;
+    int reads = 0;
+    if (s->method >= 0 || !s->residual.id || g->error.code) return;
+    for (int32_t i = 0; i < n->n_in; i++) reads |= n->in[i].id == s->residual.id;
+    if (!reads || (graft_build_layer(g) >= 0 && strcmp(n->op->name, "add/1") != 0)) return;
+    if (same_shape(&graft_graph_info(g, n->out[0])->shape, &graft_graph_info(g, s->residual)->shape)) s->residual = n->out[0];
 }
 
 /* ---- attention: keys and values that every query sees ---------------------------------------------------------------------------------------------------- */
@@ -228,6 +265,88 @@ void graft_site_extend_kv(graft_graph *g, graft_node *n)
     }
 }
 
+/* Queries and result of an attention op, before the output projection. */
+graft_value graft_site_attention(graft_graph *g, const graft_node *n)
+{
+    graft_build_state *s = g->state;
+    graft_value o = n->out[0];
+    if (s->method >= 0 || g->error.code) return o;
+    const graft_shape *key = &graft_graph_info(g, n->in[KEY])->shape;
+    const int64_t kv = graft_node_int(n, "kv_heads"), width = key->rank == 2 ? key->dims[1] : 0;
+    const graft_value q = n->in[0];
+    const graft_site site = site_here(g, GRAFT_ROLE_ATTN, kv, kv > 0 ? width / kv : 0, graft_null_value());
+    const int32_t depth = s->depth;
+    for (int32_t i = 0; i < s->n_methods && !g->error.code; i++) {
+        if (!HOOK(&s->methods[i], attention)) continue;
+        s->method = i;
+        const graft_value now = s->methods[i].table->attention(s->methods[i].run, g->builder, &site, q, o);
+        leave(g, i, depth);
+        o = checked(g, i, &site, o, now);
+    }
+    return g->error.code ? graft_null_value() : o;
+}
+
+/* ---- what concerns the whole model ------------------------------------------------------------------------------------------------------------------------- */
+graft_value graft_graph_positions(graft_graph *g, graft_value positions)
+{
+    const graft_build_state *s = g->state;
+    int64_t before = 0;
+    for (int32_t i = 0; i < s->n_methods; i++)
+        if (HOOK(&s->methods[i], offset)) before += s->methods[i].table->offset(s->methods[i].run);
+    if (!before) return positions;
+    return graft_cast(g->builder, graft_affine(g->builder, graft_cast(g->builder, positions, GRAFT_F32), 1.0, (double)before), GRAFT_I32);
+}
+
+void graft_site_penalty(graft_builder *b, graft_value term, double weight)
+{
+    graft_graph *g = graft_graph_of(b);
+    const int32_t i = g->state->method;
+    if (g->error.code) return;
+    const graft_shape *shape = &graft_graph_info(g, term)->shape;
+    if (i < 0 || !term.id || shape->rank != 1 || shape->dims[0] != 1) {
+        graft_graph_error(g, "a penalty is one number of shape [1] that a method gives");
+        return;
+    }
+    const graft_value weighted = graft_scale(b, term, weight);
+    graft_penalty *p = &g->state->penalties[i];
+    p->sum = p->terms++ ? graft_add(b, p->sum, weighted) : weighted;
+}
+
+graft_value graft_graph_penalty(graft_graph *g)
+{
+    const graft_build_state *s = g->state;
+    graft_value all = graft_null_value();
+    for (int32_t i = 0; i < s->n_methods && !g->error.code; i++) {
+        const graft_penalty *p = &s->penalties[i];
+        if (!p->terms) continue;
+        const graft_value mean = graft_scale(g->builder, p->sum, 1.0 / (double)p->terms);
+        all = all.id ? graft_add(g->builder, all, mean) : mean;
+    }
+    return all;
+}
+
+double graft_graph_rate(const graft_graph *g, const graft_value_info *leaf)
+{
+    const graft_build_state *s = g->state;
+    const int32_t i = leaf->from_method >= 0 ? leaf->from_method : leaf->trained_by;
+    return i >= 0 && i < s->n_methods && HOOK(&s->methods[i], rate) ? s->methods[i].table->rate(s->methods[i].run, graft_graph_plain_name(leaf->name)) : 1.0;
+}
+
+/* Two adapters of one method have parameters of the same names; those of the second begin with "#1/". */
+const char *graft_site_leaf_name(graft_graph *g, const char *name)
+{
+    const graft_build_state *s = g->state;
+    for (int32_t i = 0; i < s->method; i++)
+        if (s->methods[i].table == s->methods[s->method].table) return graft_build_text(g, "#%d/%s", s->method, name);
+    return name;
+}
+
+const char *graft_graph_plain_name(const char *name)
+{
+    const char *slash = *name == '#' ? strchr(name, '/') : NULL;
+    return slash ? slash + 1 : name;
+}
+
 /* ---- virtual tokens ---------------------------------------------------------------------------------------------------------------------------------------
  * The batch gives the virtual tokens of a sequence as its first rows, with the token ids -1, -2 .. -m. The embedding of a negative id is a row of zeros,
  * and -1 - id is negative for every real token, so
@@ -253,14 +372,16 @@ static graft_site embedding_site(graft_graph *g, graft_value table)
     const graft_value_info *t = graft_graph_info(g, table);
     const char *dot = strrchr(t->name, '.');
     const char *path = graft_arena_copy(g->arena, t->name, dot ? (size_t)(dot - t->name) : strlen(t->name));
-    return (graft_site){(uint32_t)sizeof(graft_site), GRAFT_ROLE_EMBED, t->layer, path ? path : "", t->shape.dims[0], t->shape.dims[1], table};
+    return (graft_site){.size = sizeof(graft_site), .role = GRAFT_ROLE_EMBED, .layer = t->layer, .path = path ? path : "", .in = t->shape.dims[0], .out = t->shape.dims[1], .weight = table, .layers = (int32_t)g->state->blocks};
 }
 
 graft_value graft_site_extend_input(graft_graph *g, graft_value y)
 {
     graft_build_state *s = g->state;
     const graft_node *n = graft_graph_node(g, y);
-    if (!s->n_methods || s->method >= 0 || !n || !is_token_embedding(g, n)) return y;
+    if (s->method >= 0 || !n || !is_token_embedding(g, n)) return y;
+    s->residual = y;
+    if (!s->n_methods) return y;
     const graft_value tokens = n->in[1];
     const graft_site site = embedding_site(g, n->in[0]);
     const char *owner = NULL;
@@ -275,7 +396,7 @@ graft_value graft_site_extend_input(graft_graph *g, graft_value y)
             else if (shape->rank != 2 || shape->dims[0] < 1 || shape->dims[1] != site.out) graft_graph_error(g, "method %s gave virtual tokens of shape %s at site %s, expected [m, %lld]", s->methods[i].name, graft_shape_text(g, shape), site.path, (long long)site.out);
             owner = s->methods[i].name;
             s->virtual_tokens = shape->dims[0];
-            y = add_virtual(g, y, tokens, rows);
+            y = s->residual = add_virtual(g, y, tokens, rows);
         }
         leave(g, i, depth);
     }

@@ -2,20 +2,33 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/json.h"
+#include "core/graph/store.h"
 #include "core/model/export.h"
 #include "core/model/model.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-static int owned(const graft_value_info *v, int index) { return v->place == GRAFT_PLACE_WEIGHT && v->node < 0 && v->from_method == index; }
+int graft_adapter_owns(const graft_value_info *v, int index) { return v->place == GRAFT_PLACE_WEIGHT && v->node < 0 && (v->from_method == index || (v->from_method < 0 && v->trained_by == index)); }
 
-static graft_status load_tensor(const graft_weights *w, const char *path, const char *prefix, const graft_value_info *leaf, graft_arena *a, graft_store *s, graft_error *err)
+const char *graft_adapter_name(graft_arena *a, const graft_active_method *names, const char *leaf)
 {
-    const char *name = graft_arena_printf(a, "%s%s", prefix, leaf->name);
+    char own[1024];
+    if (!names) return leaf;
+    const char *plain = graft_graph_plain_name(leaf);
+    const graft_method_table *t = names->table;
+    if (GRAFT_HAS(graft_method_table, t, file_name) && t->file_name && t->file_name(names->run, plain, own, sizeof own)) return graft_arena_copy(a, own, strlen(own));
+    return graft_arena_printf(a, "%s%s", t->files && t->files->prefix ? t->files->prefix : "", plain);
+}
+
+/* used: marks the tensors of the file that were read. */
+static graft_status load_tensor(const graft_weights *w, const char *path, const graft_active_method *names, const graft_value_info *leaf, graft_arena *a, graft_store *s, uint8_t *used, graft_error *err)
+{
+    const char *name = graft_adapter_name(a, names, leaf->name);
     if (!name) return graft_fail(err, GRAFT_NO_MEMORY, path, "no memory for a name");
     const graft_weight_info *t = graft_weights_find(w, name);
     if (!t) return graft_fail(err, GRAFT_BAD_INPUT, path, "the adapter lacks the tensor \"%s\"; it was made for other modules or another model", name);
+    used[t - graft_weights_at(w, 0)] = 1;
     int same = t->rank == leaf->shape.rank;
     for (int32_t i = 0; same && i < t->rank; i++) same = t->dims[i] == leaf->shape.dims[i];
     const int at = graft_store_find(s, leaf->name);
@@ -31,29 +44,24 @@ static graft_status load_tensor(const graft_weights *w, const char *path, const 
 }
 
 /* A tensor of the file that no parameter took would be a part of the adapter that does nothing. */
-static graft_status check_all_used(const graft_weights *w, const char *path, const char *prefix, int index, const graft_graph *g, graft_error *err)
+static graft_status check_all_used(const graft_weights *w, const char *path, const uint8_t *used, graft_error *err)
 {
-    for (int64_t i = 0; i < graft_weights_count(w); i++) {
-        const char *name = graft_weights_at(w, i)->name;
-        const size_t n = strlen(prefix);
-        const graft_value v = strncmp(name, prefix, n) ? graft_null_value() : graft_graph_find(g, name + n);
-        if (!v.id || !owned(graft_graph_info(g, v), index))
-            return graft_fail(err, GRAFT_BAD_INPUT, path, "the tensor \"%s\" belongs to no module of this model that the adapter changes; it was made for another model or method", name);
-    }
+    for (int64_t i = 0; i < graft_weights_count(w); i++)
+        if (!used[i]) return graft_fail(err, GRAFT_BAD_INPUT, path, "the tensor \"%s\" belongs to no module of this model that the adapter changes; it was made for another model or method", graft_weights_at(w, i)->name);
     return GRAFT_OK;
 }
 
-static graft_status load_file(const char *dir, const graft_adapter_files *files, int index, const graft_graph *g, graft_store *s, graft_arena *a, graft_error *err)
+/* names: as in graft_adapter_name. */
+static graft_status load_file(const char *path, const graft_active_method *names, int index, const graft_graph *g, graft_store *s, graft_arena *a, graft_error *err)
 {
-    const char *path = graft_arena_printf(a, "%s/%s", dir, files->weights);
-    if (!path) return graft_fail(err, GRAFT_NO_MEMORY, dir, "no memory for a path");
-    if (!graft_path_exists(path)) return graft_fail(err, GRAFT_BAD_INPUT, path, "the adapter's weights are missing; pickled adapters (adapter_model.bin) are not read: save it as safetensors");
     graft_weights *w;
     graft_status status = graft_weights_open(path, &w, err);
     if (status) return status;
+    uint8_t *used = graft_arena_alloc(a, (size_t)graft_weights_count(w) + 1);
+    if (!used) status = graft_fail(err, GRAFT_NO_MEMORY, path, "no memory to read the adapter");
     for (int32_t i = 1; i < g->n_values && !status; i++)
-        if (owned(&g->values[i], index)) status = load_tensor(w, path, files->prefix, &g->values[i], a, s, err);
-    if (!status) status = check_all_used(w, path, files->prefix, index, g, err);
+        if (graft_adapter_owns(&g->values[i], index)) status = load_tensor(w, path, names, &g->values[i], a, s, used, err);
+    if (!status) status = check_all_used(w, path, used, err);
     graft_weights_close(w);
     return status;
 }
@@ -69,8 +77,85 @@ graft_status graft_adapter_load(const char *dir, const graft_active_method *meth
     graft_status status = need_files(method, err);
     if (status) return status;
     graft_arena *a = graft_arena_new();
-    if (!a) return graft_fail(err, GRAFT_NO_MEMORY, dir, "no memory to read the adapter");
-    status = load_file(dir, method->table->files, index, g, s, a, err);
+    const char *path = a ? graft_arena_printf(a, "%s/%s", dir, method->table->files->weights) : NULL;
+    if (!path) status = graft_fail(err, GRAFT_NO_MEMORY, dir, "no memory to read the adapter");
+    else if (!graft_path_exists(path)) status = graft_fail(err, GRAFT_BAD_INPUT, path, "the adapter's weights are missing; pickled adapters (adapter_model.bin) are not read: save it as safetensors");
+    if (!status) status = load_file(path, method, index, g, s, a, err);
+    graft_arena_free(a);
+    return status;
+}
+
+/* ---- a value in the file's place of parameters: an encoder's output ------------------------------------------------------------------------ */
+
+typedef struct held {
+    const float *data;
+} held;
+
+static graft_status read_held(void *ctx, int64_t offset, void *to, int64_t bytes, graft_error *err)
+{
+    (void)err;
+    memcpy(to, (const uint8_t *)((const held *)ctx)->data + offset, (size_t)bytes);
+    return GRAFT_OK;
+}
+
+static graft_status compute(graft_graph *g, const graft_store *s, float *to, int64_t n, graft_error *err)
+{
+    const int64_t one[GRAFT_SYMBOLS] = {1, 1, 1, 1};
+    graft_store *store = (graft_store *)(uintptr_t)s; /* the run reads the parameters and writes none */
+    graft_exec *e = NULL;
+    graft_status status = graft_graph_prepare(g, graft_store_device(s), 0, 0, err);
+    if (!status) status = graft_store_add_graph(store, g, one, err);
+    if (!status) status = graft_exec_new(g, store, one, 0, &e, err);
+    if (!status) status = graft_exec_run(e, one, 0, 0, err);
+    if (!status) status = graft_exec_get(e, "stored", to, n * (int64_t)sizeof *to, err);
+    graft_exec_free(e);
+    return status;
+}
+
+/* *name stays NULL when the method stores its parameters. */
+static graft_status save_value(const char *path, const graft_active_method *method, const graft_store *s, graft_arena *a, const char **name, graft_error *err)
+{
+    const graft_method_table *t = method->table;
+    *name = NULL;
+    if (!GRAFT_HAS(graft_method_table, t, stored) || !t->stored) return GRAFT_OK;
+    graft_graph *g = graft_graph_new();
+    if (!g) return graft_fail(err, GRAFT_NO_MEMORY, path, "no memory to write the adapter");
+    const graft_value v = t->stored(method->run, g->builder, name);
+    graft_status status = graft_graph_check(g, err);
+    if (!status && v.id && *name) {
+        const graft_shape shape = graft_graph_info(g, v)->shape;
+        const int64_t none[GRAFT_SYMBOLS] = {0}, n = graft_shape_elements(&shape, none);
+        float *data = graft_arena_alloc(a, (size_t)n * sizeof *data + 1);
+        graft_graph_output(g, "stored", v);
+        status = data ? compute(g, s, data, n, err) : graft_fail(err, GRAFT_NO_MEMORY, path, "no memory to write the adapter");
+        held h = {data};
+        graft_tensor_out out = {.name = *name, .dtype = GRAFT_F32, .rank = shape.rank, .read = read_held, .ctx = &h};
+        memcpy(out.dims, shape.dims, sizeof shape.dims);
+        if (!status) status = graft_safetensors_write(path, &out, 1, err);
+    } else {
+        *name = NULL;
+    }
+    graft_graph_free(g);
+    return status;
+}
+
+#define PARAMETERS "method_parameters.safetensors"
+
+graft_status graft_adapter_save_parameters(const char *dir, int index, const graft_graph *g, const graft_store *s, graft_error *err)
+{
+    char *path = graft_path_join(dir, PARAMETERS);
+    const graft_status status = path ? graft_export_weights(g, s, index, NULL, NULL, GRAFT_F32, path, -1, err) : graft_fail(err, GRAFT_NO_MEMORY, dir, "no memory for a path");
+    graft_free(path);
+    return status;
+}
+
+graft_status graft_adapter_resume(const char *dir, const graft_active_method *method, int index, const graft_graph *g, graft_store *s, graft_error *err)
+{
+    graft_arena *a = graft_arena_new();
+    const char *path = a ? graft_arena_printf(a, "%s/" PARAMETERS, dir) : NULL;
+    graft_status status = GRAFT_OK;
+    if (!path) status = graft_fail(err, GRAFT_NO_MEMORY, dir, "no memory for a path");
+    else status = graft_path_exists(path) ? load_file(path, NULL, index, g, s, a, err) : graft_adapter_load(dir, method, index, g, s, err);
     graft_arena_free(a);
     return status;
 }
@@ -95,7 +180,10 @@ graft_status graft_adapter_save(const char *dir, const graft_active_method *meth
     graft_arena *a = graft_arena_new();
     const graft_adapter_files *files = method->table->files;
     const char *path = a ? graft_arena_printf(a, "%s/%s", dir, files->weights) : NULL;
-    status = path ? graft_export_weights(g, s, index, files->prefix, NULL, GRAFT_F32, path, -1, err) : graft_fail(err, GRAFT_NO_MEMORY, dir, "no memory to write the adapter");
+    const char *value = NULL;
+    status = path ? save_value(path, method, s, a, &value, err) : graft_fail(err, GRAFT_NO_MEMORY, dir, "no memory to write the adapter");
+    if (!status && value) status = graft_adapter_save_parameters(dir, index, g, s, err);
+    else if (!status) status = graft_export_weights(g, s, index, method, NULL, GRAFT_F32, path, -1, err);
     if (!status) status = save_config(dir, method, index, g, base, a, err);
     graft_arena_free(a);
     return status;

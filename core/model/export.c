@@ -62,11 +62,11 @@ static graft_status read_piece(void *ctx, int64_t offset, void *to, int64_t byte
 
 static int exported(const graft_value_info *v, int owner)
 {
-    return v->place == GRAFT_PLACE_WEIGHT && v->node < 0 && v->name && v->from_method == owner && (owner >= 0 || v->start == GRAFT_START_CHECKPOINT);
+    return v->place == GRAFT_PLACE_WEIGHT && v->node < 0 && v->name && (owner < 0 ? v->from_method < 0 && v->start == GRAFT_START_CHECKPOINT : graft_adapter_owns(v, owner));
 }
 
 /* Tensors of all weights; out NULL: only counts them. */
-static graft_status collect(shared *all, int owner, const char *prefix, graft_tensor_out *out, source *from, int64_t *n, graft_error *err)
+static graft_status collect(shared *all, int owner, const graft_active_method *names, graft_tensor_out *out, source *from, int64_t *n, graft_error *err)
 {
     *n = 0;
     for (int32_t i = 1; i < all->graph->n_values; i++) {
@@ -80,7 +80,7 @@ static graft_status collect(shared *all, int owner, const char *prefix, graft_te
             if (!out) continue;
             source *f = &from[*n];
             *f = (source){.all = all, .index = at};
-            const char *name = graft_layout_part(all->arena, all->layouts, v->name, &v->shape, k, &f->part) ? NULL : graft_arena_printf(all->arena, "%s%s", prefix, f->part.name);
+            const char *name = graft_layout_part(all->arena, all->layouts, v->name, &v->shape, k, &f->part) ? NULL : graft_adapter_name(all->arena, names, f->part.name);
             if (!name) return graft_fail(err, GRAFT_NO_MEMORY, v->name, "no memory to save the weights");
             out[*n] = (graft_tensor_out){.name = name, .dtype = all->dtype, .rank = f->part.rank, .read = read_piece, .ctx = f};
             memcpy(out[*n].dims, f->part.dims, sizeof f->part.dims);
@@ -89,26 +89,26 @@ static graft_status collect(shared *all, int owner, const char *prefix, graft_te
     return GRAFT_OK;
 }
 
-static graft_status write_all(shared *all, int owner, const char *prefix, const char *path, int64_t shard_bytes, graft_error *err)
+static graft_status write_all(shared *all, int owner, const graft_active_method *names, const char *path, int64_t shard_bytes, graft_error *err)
 {
     int64_t n = 0;
-    graft_status status = collect(all, owner, prefix, NULL, NULL, &n, err);
+    graft_status status = collect(all, owner, names, NULL, NULL, &n, err);
     if (status) return status;
     graft_tensor_out *out = graft_arena_alloc(all->arena, (size_t)(n + 1) * sizeof *out);
     source *from = graft_arena_alloc(all->arena, (size_t)(n + 1) * sizeof *from);
     all->weight = graft_calloc((size_t)all->largest + 4, 1);
     all->turned = graft_calloc((size_t)all->largest + 4, 1);
     if (!out || !from || !all->weight || !all->turned) return graft_fail(err, GRAFT_NO_MEMORY, path, "no memory for a weight of %" PRId64 " bytes", all->largest);
-    status = collect(all, owner, prefix, out, from, &n, err);
+    status = collect(all, owner, names, out, from, &n, err);
     if (status) return status;
     return shard_bytes < 0 ? graft_safetensors_write(path, out, n, err) : graft_safetensors_write_model(path, out, n, shard_bytes, err);
 }
 
-graft_status graft_export_weights(const graft_graph *g, const graft_store *s, int owner, const char *prefix, const graft_model_table *layouts, graft_dtype dtype, const char *path, int64_t shard_bytes, graft_error *err)
+graft_status graft_export_weights(const graft_graph *g, const graft_store *s, int owner, const graft_active_method *names, const graft_model_table *layouts, graft_dtype dtype, const char *path, int64_t shard_bytes, graft_error *err)
 {
     if (dtype != GRAFT_F32 && dtype != GRAFT_BF16 && dtype != GRAFT_F16) return graft_fail(err, GRAFT_UNSUPPORTED, path, "weights are saved as float32, bfloat16 or float16");
     shared all = {.graph = g, .store = s, .layouts = layouts, .arena = graft_arena_new(), .dtype = dtype, .held = -1};
-    const graft_status status = all.arena ? write_all(&all, owner, prefix, path, shard_bytes, err) : graft_fail(err, GRAFT_NO_MEMORY, path, "no memory to save the weights");
+    const graft_status status = all.arena ? write_all(&all, owner, names, path, shard_bytes, err) : graft_fail(err, GRAFT_NO_MEMORY, path, "no memory to save the weights");
     graft_free(all.weight);
     graft_free(all.turned);
     graft_arena_free(all.arena);

@@ -5,8 +5,13 @@
 #include "core/graph/run.h"
 #include "core/model/weights.h"
 
-/* The WEIGHT leaves that method `owner` made (-1: the base model's own), as prefix + name in dtype; layouts: stored as that table says, NULL: as they are. shard_bytes < 0: one file at path; else path is a folder. */
-graft_status graft_export_weights(const graft_graph *g, const graft_store *s, int owner, const char *prefix, const graft_model_table *layouts, graft_dtype dtype, const char *path, int64_t shard_bytes, graft_error *err);
+/* The WEIGHT leaves that method `owner` made or trains (-1: the base model's own) in dtype. names: the method whose names for them the file uses, NULL: the graph's.
+ * layouts: stored as that table says, NULL: as they are. shard_bytes < 0: one file at path; else path is a folder. */
+graft_status graft_export_weights(const graft_graph *g, const graft_store *s, int owner, const graft_active_method *names, const graft_model_table *layouts, graft_dtype dtype, const char *path, int64_t shard_bytes, graft_error *err);
+/* Does this leaf lie in the adapter file of method `index`? */
+int graft_adapter_owns(const graft_value_info *v, int index);
+/* Name in a method's adapter file of a leaf (names NULL: the leaf's own). NULL without memory. */
+const char *graft_adapter_name(graft_arena *a, const graft_active_method *names, const char *leaf);
 /* object as indented JSON with sorted keys into dir/name. */
 graft_status graft_export_json(const char *dir, const char *name, const graft_json *object, graft_error *err);
 

@@ -8,6 +8,7 @@
 #include "core/base/file.h"
 #include "core/base/json.h"
 #include "core/model/kvcache.h"
+#include "core/model/method_start.h"
 
 #include <string.h>
 
@@ -130,7 +131,7 @@ static graft_status make_inputs(const graft_model *m, graft_graph *g, inputs *in
     int64_t n;
     in->model = (graft_model_inputs){.size = sizeof in->model};
     in->model.tokens = graft_graph_input(g, "tokens", GRAFT_I32, 1, tokens);
-    in->model.positions = graft_graph_input(g, "positions", GRAFT_I32, 1, tokens);
+    in->model.positions = graft_graph_positions(g, graft_graph_input(g, "positions", GRAFT_I32, 1, tokens));
     in->model.sequences = graft_graph_input(g, "sequences", GRAFT_I32, 2, sequences);
     in->label_rows = graft_graph_input(g, "label_rows", GRAFT_I32, 1, labelled);
     const graft_status status = graft_rope_frequencies(g->arena, m->config, &inv_freq, &n, &in->model.rope_scale, err);
@@ -148,12 +149,14 @@ static void make_logits(graft_graph *g, const inputs *in, const graft_model_outp
     graft_graph_output(g, "logits", z);
 }
 
-static graft_value make_loss(graft_graph *g, const inputs *in, const graft_model_outputs *out)
+static graft_value make_loss(graft_graph *g, const inputs *in, const graft_model_outputs *out, graft_purpose purpose)
 {
     const int64_t labelled[] = {GRAFT_DIM_LABELLED};
     graft_builder *b = g->builder;
     const graft_value labels = graft_graph_input(g, "labels", GRAFT_I32, 1, labelled), weight = graft_graph_input(g, "label_weight", GRAFT_F32, 1, labelled);
-    const graft_value loss = graft_linear_cross_entropy(b, graft_gather(b, out->hidden, in->label_rows), out->head, labels, weight, out->softcap, out->scale);
+    graft_value loss = graft_linear_cross_entropy(b, graft_gather(b, out->hidden, in->label_rows), out->head, labels, weight, out->softcap, out->scale);
+    const graft_value penalty = purpose == GRAFT_FOR_TRAIN ? graft_graph_penalty(g) : graft_null_value();
+    if (penalty.id) loss = graft_add(b, loss, penalty);
     graft_graph_output(g, "loss", loss);
     return loss;
 }
@@ -171,7 +174,7 @@ static graft_status add_objective(graft_graph *g, const inputs *in, const graft_
         make_logits(g, in, out);
         return purpose == GRAFT_FOR_GENERATE ? graft_graph_cache_attention(g, err) : GRAFT_OK;
     }
-    const graft_value loss = make_loss(g, in, out);
+    const graft_value loss = make_loss(g, in, out, purpose);
     if (purpose == GRAFT_FOR_LOSS) {
         graft_graph_output(g, "nll", g->builder->api->output(g->builder, loss, 1));
         return GRAFT_OK;
@@ -204,6 +207,7 @@ graft_status graft_model_graph(const graft_model *m, const graft_active_method *
     graft_graph *g = graft_graph_new();
     if (!g) return graft_fail(err, GRAFT_NO_MEMORY, m->path, "no memory for the model's graph");
     graft_graph_methods(g, methods, n_methods);
+    graft_graph_blocks(g, graft_model_blocks(m));
     const graft_status status = build(m, g, purpose, err);
     if (status) graft_graph_free(g);
     else *out = g;

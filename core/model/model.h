@@ -39,6 +39,10 @@ graft_status graft_model_load(const graft_model *m, const graft_graph *g, graft_
 graft_status graft_adapter_load(const char *dir, const graft_active_method *method, int index, const graft_graph *g, graft_store *s, graft_error *err);
 /* Writes the method's files into dir. base: model_name_or_path for the config. */
 graft_status graft_adapter_save(const char *dir, const graft_active_method *method, int index, const graft_graph *g, const graft_store *s, const char *base, graft_error *err);
+/* The parameters themselves, where the adapter's file holds a value made of them and training shall go on later; graft_adapter_save writes both. resume: from them if they are there,
+ * else from the adapter's file. */
+graft_status graft_adapter_save_parameters(const char *dir, int index, const graft_graph *g, const graft_store *s, graft_error *err);
+graft_status graft_adapter_resume(const char *dir, const graft_active_method *method, int index, const graft_graph *g, graft_store *s, graft_error *err);
 /* Writes a Hugging Face folder: config.json (dtype set), weights of the store under their names, tokenizer, generation_config.json. */
 graft_status graft_model_save(const graft_model *m, const graft_graph *g, const graft_store *s, const graft_tokenizer *tok, const char *dir, graft_dtype dtype, int64_t shard_bytes, graft_error *err);
 /* Applies each method's merge hook to the store's base weights (on the device). */

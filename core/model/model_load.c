@@ -2,6 +2,7 @@
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/model/layout.h"
+#include "core/model/method_start.h"
 #include "core/model/model.h"
 #include "graft/random.h"
 
@@ -146,5 +147,5 @@ graft_status graft_model_load(const graft_model *m, const graft_graph *g, graft_
     graft_free(buffer);
     graft_free(scratch);
     graft_free(used);
-    return status;
+    return status ? status : graft_model_start(m, g, s, seed, err);
 }

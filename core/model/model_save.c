@@ -10,6 +10,13 @@
 
 /* ---- merge ------------------------------------------------------------------------------------------------------------------------------ */
 
+static void merge_one(graft_graph *g, graft_value leaf, graft_value merged, int *any)
+{
+    if (g->error.code || merged.id == leaf.id) return;
+    graft_graph_assign(g, leaf, merged);
+    *any = 1;
+}
+
 /* A graph of its own: for each linear site W -> W', assigned back to W. 1 in *any when a method changes some site. */
 static graft_status merge_graph(const graft_graph *model, graft_graph *g, int *any, graft_error *err)
 {
@@ -22,12 +29,12 @@ static graft_status merge_graph(const graft_graph *model, graft_graph *g, int *a
         const graft_param p = {(uint32_t)sizeof p, site.role, GRAFT_START_CHECKPOINT, 0.0, 2, {site.out, site.in, 0, 0}};
         b->api->push(b, site.path, -1);
         const graft_value w = b->api->param(b, "weight", &p);
+        const graft_param q = {(uint32_t)sizeof q, site.role, GRAFT_START_CHECKPOINT, 0.0, 1, {site.out, 0, 0, 0}};
+        const graft_value bias = site.bias.id ? b->api->param(b, "bias", &q) : graft_null_value();
         b->api->pop(b);
-        site.weight = w;
-        const graft_value merged = graft_graph_merge_site(g, &site, w);
-        if (g->error.code || merged.id == w.id) continue;
-        graft_graph_assign(g, w, merged);
-        *any = 1;
+        site.weight = w, site.bias = bias;
+        merge_one(g, w, graft_graph_merge_site(g, &site, w), any);
+        if (site.bias.id) merge_one(g, bias, graft_graph_merge_bias(g, &site, bias), any);
     }
     return graft_graph_check(g, err);
 }
@@ -104,7 +111,7 @@ graft_status graft_model_save(const graft_model *m, const graft_graph *g, const 
     graft_arena *a = graft_arena_new();
     if (!a) return graft_fail(err, GRAFT_NO_MEMORY, dir, "no memory to save the model");
     graft_status status = graft_dir_make(dir, err);
-    if (!status) status = graft_export_weights(g, s, -1, "", m->table, dtype, dir, shard_bytes > 0 ? shard_bytes : 0, err);
+    if (!status) status = graft_export_weights(g, s, -1, NULL, m->table, dtype, dir, shard_bytes > 0 ? shard_bytes : 0, err);
     if (!status && tok) status = graft_tokenizer_save(tok, dir, err);
     if (!status) status = save_generation(m, a, dir, err);
     if (!status) status = save_config(m, a, dir, dtype, err);

@@ -227,7 +227,7 @@ static graft_status take_optimiser(graft_trainer *t, const char *dir, graft_erro
 static graft_status take_weights(graft_trainer *t, const char *dir, graft_error *err)
 {
     const int method = adapter_method(t->job);
-    if (method >= 0) return graft_adapter_load(dir, &t->job->methods[method], method, t->graphs.train, t->store, err);
+    if (method >= 0) return graft_adapter_resume(dir, &t->job->methods[method], method, t->graphs.train, t->store, err);
     graft_weights *w = NULL;
     graft_status s = graft_weights_open(dir, &w, err);
     const graft_graph *g = t->graphs.train;

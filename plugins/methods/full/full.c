@@ -11,9 +11,9 @@ static graft_status full_open(void *self, const graft_config *args, const graft_
 
 static void full_close(void *run) { (void)run; }
 
-static int full_trains(void *run, const graft_site *s, const char *weight)
+static int full_trains(void *run, graft_builder *b, const graft_site *s, const char *weight)
 {
-    (void)run, (void)s, (void)weight;
+    (void)run, (void)b, (void)s, (void)weight;
     return 1;
 }
 

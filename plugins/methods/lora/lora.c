@@ -1,10 +1,22 @@
 /* LoRA: y = x W^T + (alpha/r) * dropout(x) A^T B^T, with W frozen. A [r,in] Kaiming-uniform, B [out,r] zero,
- * so step zero equals the base model. Hu et al. 2021, arXiv 2106.09685. Weight names are PEFT's. */
+ * so step zero equals the base model. Hu et al. 2021, arXiv 2106.09685. Weight names are PEFT's.
+ *     rsLoRA   scale alpha/sqrt(r). Kalajdzievski 2023, arXiv 2312.03732
+ *     DoRA     rows of W + scale B A, brought to the learned length m: g = m / |row|, no gradient through |row|;
+ *              y = (g W + g scale B A) x. Liu et al. 2024, arXiv 2402.09353
+ *     LoRA+    B learns faster than A. Hayou et al. 2024, arXiv 2402.12354
+ * Biases, and whole modules beside (modules_to_save), may train too: they lie in the adapter's file. */
 #include "lora.h"
 
 #include "graft/ops.h"
 
 #include <math.h>
+#include <stdio.h>
+
+static void release(lora *m)
+{
+    m->host->release(m->host->ctx, m->sites);
+    m->host->release(m->host->ctx, m);
+}
 
 static graft_status lora_open(void *self, const graft_config *args, const graft_config *saved, void **run, graft_error *err)
 {
@@ -14,52 +26,167 @@ static graft_status lora_open(void *self, const graft_config *args, const graft_
     *m = (lora){.host = host, .select = args, .key = "lora_target", .rank = graft_dim(args, "lora_rank", 8)};
     m->alpha = graft_real(args, "lora_alpha", 0.0, 0.0, 1e6);
     if (m->alpha == 0.0) m->alpha = 2.0 * (double)m->rank;
-    m->dropout = graft_real(args, "lora_dropout", 0.0, 0.0, 0.99);
-    m->rslora = graft_flag(args, "use_rslora", 0); /* Kalajdzievski 2023, arXiv 2312.03732 */
-    const graft_status status = saved ? lora_read_saved(m, saved, err) : GRAFT_OK;
-    m->scale = m->alpha / (m->rslora ? sqrt((double)m->rank) : (double)m->rank);
-    if (status) host->release(host->ctx, m);
+    m->ratio = graft_real(args, "loraplus_lr_ratio", 1.0, 0.0, 1e6);
+    const graft_status status = saved ? lora_read_saved(m, saved, err) : lora_read(m, args, err);
+    if (status) release(m);
     else *run = m;
     return status;
 }
 
-static void lora_close(void *run)
+static void lora_close(void *run) { release(run); }
+
+/* ---- which sites, and with which numbers ------------------------------------------------------------------------------------------ */
+
+uint64_t lora_hash(const char *path) { return graft_op_id(path); }
+
+/* "model.layers.0.mlp.up_proj" lies in "mlp"; PEFT compares the ends of module names, so "norm" is also every "..._norm". */
+static int in_list(const graft_json *list, const char *path)
 {
-    const graft_host *host = ((lora *)run)->host;
-    host->release(host->ctx, run);
+    for (const graft_json *v = list ? list->child : NULL; v; v = v->next)
+        for (size_t n = strlen(path); v->type == GRAFT_JSON_TEXT && n; n--) {
+            const int border = !path[n] || path[n] == '.';
+            if (border && n >= v->bytes && v->bytes && !strncmp(path + n - v->bytes, v->text, v->bytes)) return 1;
+        }
+    return 0;
 }
 
 static int chosen(const lora *m, graft_builder *b, const graft_site *s)
 {
     int here = !m->layers;
     for (const graft_json *l = m->layers ? m->layers->child : NULL; l; l = l->next) here |= l->integral && l->integer == s->layer;
-    return b->api->matches(b, m->select, m->key, s) && here;
+    if (m->layers && m->layers->integral) here = m->layers->integer == s->layer;
+    if (!b->api->matches(b, m->select, m->key, s) || !here || in_list(m->whole, s->path)) return 0;
+    return !m->excludes || !b->api->matches(b, m->select, "exclude_modules", s);
 }
+
+/* The first entry of rank_pattern or alpha_pattern that fits the path. */
+static const graft_json *pattern(const graft_json *patterns, graft_builder *b, const char *path)
+{
+    for (const graft_json *v = patterns ? patterns->child : NULL; v; v = v->next)
+        if (v->type == GRAFT_JSON_NUMBER && b->api->fits(b, v->key, path)) return v;
+    return NULL;
+}
+
+static int64_t rank_at(const lora *m, graft_builder *b, const char *path)
+{
+    const graft_json *v = pattern(m->ranks, b, path);
+    if (!v) return m->rank;
+    if (!v->integral || v->integer < 1 || v->integer > INT32_MAX) b->api->error(b, "rank_pattern: \"%s\" needs a whole number from 1", v->key);
+    return v->integral && v->integer > 0 ? v->integer : 1;
+}
+
+static double scale_at(const lora *m, graft_builder *b, const char *path)
+{
+    const graft_json *v = pattern(m->alphas, b, path);
+    const double alpha = v ? v->number : m->alpha, rank = (double)rank_at(m, b, path);
+    return alpha / (m->rslora ? sqrt(rank) : rank);
+}
+
+const lora_site *lora_site_at(const lora *m, const char *path)
+{
+    const uint64_t id = lora_hash(path);
+    for (size_t i = 0; i < m->n_sites; i++)
+        if (m->sites[i].id == id) return &m->sites[i];
+    return NULL;
+}
+
+/* Its numbers are the same in every graph. */
+static void remember(lora *m, graft_builder *b, const char *path)
+{
+    if (lora_site_at(m, path)) return;
+    if (m->n_sites == m->room) {
+        const size_t room = m->room ? 2 * m->room : 256;
+        lora_site *more = m->host->alloc(m->host->ctx, room * sizeof *more, _Alignof(lora_site));
+        if (!more) {
+            b->api->error(b, "no memory to remember the sites of LoRA");
+            return;
+        }
+        if (m->n_sites) memcpy(more, m->sites, m->n_sites * sizeof *more);
+        m->host->release(m->host->ctx, m->sites);
+        m->sites = more, m->room = room;
+    }
+    m->sites[m->n_sites++] = (lora_site){lora_hash(path), rank_at(m, b, path), scale_at(m, b, path)};
+}
+
+/* ---- the graph ------------------------------------------------------------------------------------------------------------------------ */
 
 static graft_value lora_A(const lora *m, graft_builder *b, const graft_site *s)
 {
-    return graft_new_param(b, "lora_A.weight", GRAFT_START_KAIMING_UNIFORM, sqrt(5.0), m->rank, s->in);
+    const int64_t r = rank_at(m, b, s->path);
+    if (m->init == LORA_INIT_GAUSSIAN) return graft_new_param(b, "lora_A.weight", GRAFT_START_NORMAL, 1.0 / (double)r, r, s->in);
+    return graft_new_param(b, "lora_A.weight", GRAFT_START_KAIMING_UNIFORM, sqrt(5.0), r, s->in);
 }
 
 static graft_value lora_B(const lora *m, graft_builder *b, const graft_site *s)
 {
-    return graft_new_param(b, "lora_B.weight", GRAFT_START_ZERO, 0.0, s->out, m->rank);
+    const graft_start start = m->init == LORA_INIT_BOTH ? GRAFT_START_KAIMING_UNIFORM : GRAFT_START_ZERO;
+    return graft_new_param(b, "lora_B.weight", start, sqrt(5.0), s->out, rank_at(m, b, s->path));
+}
+
+/* W + scale * B A */
+static graft_value whole(const lora *m, graft_builder *b, const graft_site *s, graft_value w)
+{
+    return graft_add(b, w, graft_scale(b, graft_matmul(b, lora_B(m, b, s), lora_A(m, b, s)), scale_at(m, b, s->path)));
+}
+
+/* g [out, 1] = m / the length of each row of w */
+static graft_value dora_gain(graft_builder *b, const graft_site *s, graft_value w)
+{
+    const int64_t column[] = {s->out, 1};
+    const graft_value length = b->api->detach(b, graft_sqrt(b, graft_sum(b, graft_mul(b, w, w), 1)));
+    return graft_div(b, graft_reshape(b, graft_new_param(b, "lora_magnitude_vector", GRAFT_START_ONE, 0.0, s->out, 0), 2, column), length);
 }
 
 static graft_value lora_linear(void *run, graft_builder *b, const graft_site *s, graft_value x, graft_value y)
 {
-    const lora *m = run;
+    lora *m = run;
     if (!chosen(m, b, s)) return y;
-    graft_value z = graft_matmul_nt(b, graft_dropout(b, x, m->dropout), lora_A(m, b, s)); /* [T, r] */
-    return graft_add(b, y, graft_scale(b, graft_matmul_nt(b, z, lora_B(m, b, s)), m->scale));
+    remember(m, b, s->path);
+    const graft_value dropped = graft_dropout(b, x, m->dropout), z = graft_matmul_nt(b, dropped, lora_A(m, b, s)); /* [T, r] */
+    graft_value delta = graft_scale(b, graft_matmul_nt(b, z, lora_B(m, b, s)), scale_at(m, b, s->path));
+    if (m->dora) {
+        const graft_value gain = graft_reshape(b, dora_gain(b, s, whole(m, b, s, s->weight)), 1, &s->out);
+        graft_value base = s->bias.id ? graft_sub(b, y, s->bias) : y;
+        if (m->dropout > 0.0) base = graft_matmul_nt(b, dropped, s->weight);
+        delta = graft_add(b, graft_mul(b, graft_affine(b, gain, 1.0, -1.0), base), graft_mul(b, gain, delta));
+    }
+    return graft_add(b, y, delta);
 }
 
-/* W + scale * B A */
 static graft_value lora_merge(void *run, graft_builder *b, const graft_site *s, graft_value w)
 {
     const lora *m = run;
     if (!chosen(m, b, s)) return w;
-    return graft_add(b, w, graft_scale(b, graft_matmul(b, lora_B(m, b, s), lora_A(m, b, s)), m->scale));
+    const graft_value now = whole(m, b, s, w);
+    return m->dora ? graft_mul(b, now, dora_gain(b, s, now)) : now;
+}
+
+static int lora_trains(void *run, graft_builder *b, const graft_site *s, const char *weight)
+{
+    const lora *m = run;
+    const size_t n = strlen(weight);
+    if (in_list(m->whole, s->path)) return 1;
+    if (m->bias == LORA_BIAS_NONE || n < 5 || strcmp(weight + n - 5, ".bias") != 0) return 0;
+    return m->bias == LORA_BIAS_ALL || (s->role != GRAFT_ROLE_NORM && chosen(m, b, s));
+}
+
+/* A wrapped linear is a module with a base_layer in PEFT. */
+static int lora_file_name(void *run, const char *weight, char *out, size_t room)
+{
+    const lora *m = run;
+    const size_t n = strlen(weight);
+    char module[1024];
+    if (n < 6 || n >= sizeof module || strcmp(weight + n - 5, ".bias") != 0) return 0;
+    snprintf(module, sizeof module, "%.*s", (int)(n - 5), weight);
+    return lora_site_at(m, module) && snprintf(out, room, "base_model.model.%s.base_layer.bias", module) < (int)room;
+}
+
+/* Vectors learn as B does. */
+static double lora_rate(void *run, const char *weight)
+{
+    const size_t n = strlen(weight);
+    const int vector = (n > 5 && !strcmp(weight + n - 5, ".bias")) || strstr(weight, "lora_magnitude_vector");
+    return vector || strstr(weight, ".lora_B.") ? ((const lora *)run)->ratio : 1.0;
 }
 
 static const graft_adapter_files lora_files = {.size = sizeof lora_files, .config = "adapter_config.json", .weights = "adapter_model.safetensors", .prefix = "base_model.model."};
@@ -68,11 +195,15 @@ static const graft_method_table lora_table = {
     .size = sizeof lora_table,
     .open = lora_open,
     .close = lora_close,
+    .trains = lora_trains,
     .linear = lora_linear,
     .merge = lora_merge,
     .files = &lora_files,
     .save = lora_save,
     .owns = lora_owns,
+    .rate = lora_rate,
+    .start = lora_start,
+    .file_name = lora_file_name,
 };
 
 GRAFT_ONE_TABLE("method", "graft.method/1", "lora", "1.0.0", &lora_table)

@@ -1,21 +1,50 @@
-/* lora.h - one run of LoRA: what lora.c computes with and peft.c reads and writes. */
+/* lora.h - one run of LoRA: what lora.c computes with, start.c begins with, and peft.c reads and writes. */
 #ifndef LORA_H
 #define LORA_H
 
 #include "graft/method.h"
 #include "graft/plugin.h"
 
+typedef enum lora_bias { LORA_BIAS_NONE,
+                         LORA_BIAS_ALL,
+                         LORA_BIAS_OWN /* "lora_only": of the linears that get LoRA */ } lora_bias;
+typedef enum lora_init { LORA_INIT_KAIMING,
+                         LORA_INIT_GAUSSIAN,
+                         LORA_INIT_BOTH, /* init_lora_weights false: B too */
+                         LORA_INIT_PISSA,
+                         LORA_INIT_OLORA } lora_init;
+
+/* A site that got LoRA, by the hash of its path: names in the adapter's file and starting values depend on it. */
+typedef struct lora_site {
+    uint64_t id;
+    int64_t rank;
+    double scale;
+} lora_site;
+
 typedef struct lora {
     const graft_host *host;
-    const graft_config *select; /* holds the selector of sites ...                                          */
-    const char *key;            /* ... at this key: the user's lora_target, or a saved adapter's target_modules */
-    const graft_json *layers;   /* layers_to_transform of a saved adapter, or NULL: all                      */
+    const graft_config *select;                        /* holds the selector of sites ...                                          */
+    const char *key;                                   /* ... at this key: the user's lora_target, or a saved adapter's target_modules */
+    const graft_json *layers, *ranks, *alphas, *whole; /* layers_to_transform, rank_pattern, alpha_pattern, modules_to_save; NULL: none */
     int64_t rank;
-    double alpha, scale, dropout;
-    int rslora, saved;
+    int64_t iterations; /* of PiSSA's decomposition; 0: until it stands */
+    double alpha, dropout, ratio;
+    int rslora, dora, excludes, saved;
+    lora_bias bias;
+    lora_init init;
+    lora_site *sites;
+    size_t n_sites, room;
 } lora;
 
-/* PEFT's adapter_config.json. */
+/* lora.c */
+uint64_t lora_hash(const char *path);
+const lora_site *lora_site_at(const lora *m, const char *path); /* NULL: got no LoRA */
+
+/* start.c: values that depend on the base model's weights. */
+graft_status lora_start(void *run, graft_tensors *t, graft_error *err);
+
+/* peft.c: adapter_config.json as PEFT writes it. */
+graft_status lora_read(lora *m, const graft_config *c, graft_error *err); /* what a saved file and the user's arguments spell alike */
 graft_status lora_read_saved(lora *m, const graft_config *saved, graft_error *err);
 graft_status lora_save(void *run, graft_writer *w, int32_t n_sites, const char *const *sites, graft_error *err);
 int lora_owns(void *self, const graft_json *saved);

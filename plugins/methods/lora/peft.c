@@ -2,6 +2,7 @@
  * What PEFT can say and this method cannot do is refused by name: an adapter read halfway would be another adapter. */
 #include "lora.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* Absent, null, false, empty or "none": the variant is off. */
@@ -13,21 +14,85 @@ static int off(const graft_json *v)
     return v->count == 0;
 }
 
+/* "a, b" as a list is the host's work for selectors only; here the user's one text becomes a list of one. */
+static const graft_json *list_of(const graft_config *c, const char *key)
+{
+    const graft_json *v = c->api->value(c, key);
+    if (off(v)) return NULL;
+    if (v->type != GRAFT_JSON_ARRAY) c->api->error(c, key, "must be a list of module names, as [embed_tokens, lm_head]");
+    return v->type == GRAFT_JSON_ARRAY ? v : NULL;
+}
+
+static const graft_json *patterns_of(const graft_config *c, const char *key)
+{
+    const graft_json *v = c->api->value(c, key);
+    if (off(v)) return NULL;
+    if (v->type != GRAFT_JSON_OBJECT) c->api->error(c, key, "must be a mapping from patterns of module names to numbers");
+    return v->type == GRAFT_JSON_OBJECT ? v : NULL;
+}
+
+static void read_bias(lora *m, const graft_config *c, const char *key)
+{
+    const char *bias = graft_text(c, key, "none");
+    m->bias = !strcmp(bias, "all") ? LORA_BIAS_ALL : !strcmp(bias, "lora_only") ? LORA_BIAS_OWN
+                                                                                : LORA_BIAS_NONE;
+    if (!m->bias && strcmp(bias, "none") != 0) c->api->error(c, key, "must be none, all or lora_only");
+}
+
+/* init_lora_weights: true, false, gaussian, pissa, pissa_niter_16, olora. */
+static void read_init(lora *m, const graft_config *c)
+{
+    const graft_json *v = c->api->value(c, "init_lora_weights");
+    if (!v || v->type == GRAFT_JSON_NULL) return;
+    const char *text = v->type == GRAFT_JSON_TEXT ? v->text : v->integer ? "true"
+                                                                         : "false";
+    if (!strcmp(text, "true") || !strcmp(text, "default")) m->init = LORA_INIT_KAIMING;
+    else if (!strcmp(text, "false")) m->init = LORA_INIT_BOTH;
+    else if (!strcmp(text, "gaussian")) m->init = LORA_INIT_GAUSSIAN;
+    else if (!strcmp(text, "olora")) m->init = LORA_INIT_OLORA;
+    else if (!strncmp(text, "pissa", 5)) {
+        m->init = LORA_INIT_PISSA;
+        m->iterations = 0;
+        for (const char *at = strrchr(text, '_'); at && *++at >= '0' && *at <= '9' && m->iterations < 1000;) m->iterations = 10 * m->iterations + (*at - '0');
+    } else c->api->error(c, "init_lora_weights", "must be true, false, gaussian, pissa, pissa_niter_N or olora");
+}
+
+graft_status lora_read(lora *m, const graft_config *c, graft_error *err)
+{
+    static const char *const unknown[] = {"layer_replication", "target_parameters", "trainable_token_indices", "alora_invocation_tokens", "use_qalora", "use_bdlora", "arrow_config", "kasa_config", "eva_config", "corda_config", "lora_ga_config", "velora_config", "monteclora_config"};
+    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
+        if (!off(c->api->value(c, unknown[i])))
+            return m->host->fail(err, GRAFT_UNSUPPORTED, m->saved ? "adapter_config.json" : unknown[i], "this LoRA uses %s, which this method cannot do; merge it with PEFT and use the merged model", unknown[i]);
+    m->dropout = graft_real(c, "lora_dropout", 0.0, 0.0, 0.99);
+    m->rslora = graft_flag(c, "use_rslora", 0);
+    m->dora = graft_flag(c, "use_dora", 0);
+    m->layers = c->api->value(c, "layers_to_transform");
+    if (off(m->layers) && !(m->layers && m->layers->integral)) m->layers = NULL;
+    if (m->layers && m->layers->type != GRAFT_JSON_ARRAY && !m->layers->integral) c->api->error(c, "layers_to_transform", "must be a list of layer numbers");
+    m->ranks = patterns_of(c, "rank_pattern");
+    m->alphas = patterns_of(c, "alpha_pattern");
+    m->whole = list_of(c, "modules_to_save");
+    m->excludes = !off(c->api->value(c, "exclude_modules"));
+    read_init(m, c);
+    if (m->saved) return GRAFT_OK;
+    read_bias(m, c, "lora_bias");
+    if (!m->whole) m->whole = list_of(c, "additional_target");
+    if (graft_flag(c, "pissa_init", 0)) {
+        m->init = LORA_INIT_PISSA;
+        m->iterations = c->api->integer(c, "pissa_iter", 16, -1, 1000);
+        if (m->iterations < 0) m->iterations = 0;
+    }
+    return GRAFT_OK;
+}
+
 graft_status lora_read_saved(lora *m, const graft_config *saved, graft_error *err)
 {
-    static const char *const variants[] = {"use_dora", "bias", "lora_bias", "modules_to_save", "rank_pattern", "alpha_pattern", "exclude_modules", "fan_in_fan_out", "layer_replication",
-                                           "target_parameters", "trainable_token_indices", "alora_invocation_tokens", "use_qalora", "use_bdlora", "arrow_config", "kasa_config"};
-    for (size_t i = 0; i < sizeof variants / sizeof *variants; i++)
-        if (!off(saved->api->value(saved, variants[i])))
-            return m->host->fail(err, GRAFT_UNSUPPORTED, "adapter_config.json", "this LoRA adapter uses %s, which this method cannot do; merge it with PEFT and use the merged model", variants[i]);
     m->select = saved, m->key = "target_modules", m->saved = 1;
     m->rank = graft_dim(saved, "r", 8);
     m->alpha = graft_real(saved, "lora_alpha", 8.0, 0.0, 1e6);
-    m->dropout = graft_real(saved, "lora_dropout", 0.0, 0.0, 0.99);
-    m->rslora = graft_flag(saved, "use_rslora", 0);
-    m->layers = saved->api->value(saved, "layers_to_transform");
-    if (m->layers && m->layers->type != GRAFT_JSON_ARRAY) saved->api->error(saved, "layers_to_transform", "must be a list of layer numbers");
-    return GRAFT_OK;
+    read_bias(m, saved, "bias");
+    if (graft_flag(saved, "lora_bias", 0)) return m->host->fail(err, GRAFT_UNSUPPORTED, "adapter_config.json", "this LoRA adapter uses lora_bias, which this method cannot do; merge it with PEFT and use the merged model");
+    return lora_read(m, saved, err);
 }
 
 int lora_owns(void *self, const graft_json *saved)
@@ -101,9 +166,26 @@ static graft_status write_targets(const lora *m, graft_writer *w, int32_t n, con
     return status;
 }
 
+static void write_value(graft_writer *w, const char *key, const graft_json *v)
+{
+    if (v) w->api->value(w, key, v);
+    else w->api->null(w, key);
+}
+
+static void write_init(const lora *m, graft_writer *w)
+{
+    char text[32] = "pissa";
+    if (m->init == LORA_INIT_PISSA && m->iterations) snprintf(text, sizeof text, "pissa_niter_%d", (int)m->iterations);
+    if (m->init == LORA_INIT_PISSA) w->api->text(w, "init_lora_weights", text);
+    else if (m->init == LORA_INIT_OLORA) w->api->text(w, "init_lora_weights", "olora");
+    else if (m->init == LORA_INIT_GAUSSIAN) w->api->text(w, "init_lora_weights", "gaussian");
+    else w->api->flag(w, "init_lora_weights", m->init != LORA_INIT_BOTH);
+}
+
 graft_status lora_save(void *run, graft_writer *w, int32_t n_sites, const char *const *sites, graft_error *err)
 {
     static const graft_json empty = {.type = GRAFT_JSON_OBJECT};
+    static const char *const bias[] = {"none", "all", "lora_only"};
     const lora *m = run;
     const graft_writer_api *api = w->api;
     api->text(w, "peft_type", "LORA");
@@ -116,18 +198,17 @@ graft_status lora_save(void *run, graft_writer *w, int32_t n_sites, const char *
     else api->number(w, "lora_alpha", m->alpha);
     api->number(w, "lora_dropout", m->dropout);
     api->flag(w, "use_rslora", m->rslora);
-    api->flag(w, "use_dora", 0);
+    api->flag(w, "use_dora", m->dora);
     api->flag(w, "lora_bias", 0);
-    api->text(w, "bias", "none");
+    api->text(w, "bias", bias[m->bias]);
     api->flag(w, "fan_in_fan_out", 0);
-    api->flag(w, "init_lora_weights", 1);
-    api->null(w, "modules_to_save");
-    api->null(w, "exclude_modules");
-    if (m->layers) api->value(w, "layers_to_transform", m->layers);
-    else api->null(w, "layers_to_transform");
+    write_init(m, w);
+    write_value(w, "modules_to_save", m->whole);
+    write_value(w, "exclude_modules", m->excludes ? m->select->api->value(m->select, "exclude_modules") : NULL);
+    write_value(w, "layers_to_transform", m->layers);
     api->null(w, "layers_pattern");
-    api->value(w, "rank_pattern", &empty);
-    api->value(w, "alpha_pattern", &empty);
+    api->value(w, "rank_pattern", m->ranks ? m->ranks : &empty);
+    api->value(w, "alpha_pattern", m->alphas ? m->alphas : &empty);
     api->value(w, "loftq_config", &empty);
     if (m->saved && m->select->api->value(m->select, m->key)) api->value(w, "target_modules", m->select->api->value(m->select, m->key));
     else return write_targets(m, w, n_sites, sites, err);

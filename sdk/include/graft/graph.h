@@ -40,6 +40,9 @@ typedef struct graft_site {
     const char *path;          /* "model.layers.3.self_attn.q_proj"               */
     int64_t     in, out;       /* widths; for role ATTN: kv heads, head_dim       */
     graft_value weight;        /* [out, in] of a linear; [experts, out, in] of role EXPERT; null elsewhere */
+    int32_t     layers;        /* how many blocks the model has                   */
+    graft_value bias;          /* [out] of a linear, or null                      */
+    graft_value residual;      /* ATTN, MLP: the residual stream [tokens, d] that the sublayer's output will be added to; null when not known */
 } graft_site;
 
 /* How a parameter starts. CHECKPOINT: the model's file must hold it (a weight of the base model). The others make a new
@@ -75,7 +78,9 @@ static inline uint64_t graft_op_id(const char *name)
  * param: a name that begins with '/' is not under the path: "/prompt_embeddings" is one parameter of the whole model.
  * matches: the value at key is a text or a list of texts: role names ("attn_q"), last parts of paths ("q_proj", "self_attn.q_proj"), globs ("attn_*"),
  * "all" (every site but the head; also when the key is absent); one text may list several with commas, or be a regular expression for the whole path.
- * Each item that chose no site while the model was built is an error afterwards. */
+ * Each item that chose no site while the model was built is an error afterwards.
+ * fits: Python's re.match("(.*\\.)?(PATTERN)$", path): PEFT's rank_pattern.
+ * penalty: the training loss gains the mean of weight * term [1] over all terms that this method gives while the model is built. */
 typedef struct graft_graph_api {
     uint32_t size;
     void        (*push)(graft_builder *b, const char *name, int64_t index);   /* index < 0: none. Opens a path part     */
@@ -89,7 +94,10 @@ typedef struct graft_graph_api {
     int         (*shape)(graft_builder *b, graft_value v, int64_t dims[GRAFT_MAX_RANK]);  /* returns the rank            */
     void        (*error)(graft_builder *b, const char *fmt, ...) GRAFT_PRINTF(2, 3); /* make the builder fail at this path */
     int         (*matches)(graft_builder *b, const graft_config *c, const char *key, const graft_site *s); /* does the selector at key choose this site? */
-    graft_value (*experts)(graft_builder *b, graft_value x, graft_value ids, const char *name, int64_t experts, int64_t out); /* expert_matmul/1 with the parameter <path>.<name>.weight [experts, out, in]; a site of role EXPERT, which no method changes */
+    graft_value (*experts)(graft_builder *b, graft_value x, graft_value ids, const char *name, int64_t experts, int64_t out); /* weights [experts, out, in]: ops.h, expert_matmul; a site */
+    int         (*fits)(graft_builder *b, const char *pattern, const char *path);
+    void        (*penalty)(graft_builder *b, graft_value term, double weight);
+    graft_value (*detach)(graft_builder *b, graft_value v);                   /* v, passing no gradient                      */
 } graft_graph_api;
 struct graft_builder { const graft_graph_api *api; };
 

@@ -1,5 +1,5 @@
 /* graft/method.h - a tuning method ("graft.method/1"): changes sites, never models.
- * Any hook may be NULL: the method leaves that alone. Hooks run while a graph is built, except on_step, save and load. */
+ * Any hook may be NULL: the method leaves that alone. Hooks run while a graph is built, unless they are tagged [control]. */
 #ifndef GRAFT_METHOD_H
 #define GRAFT_METHOD_H
 
@@ -19,20 +19,42 @@ typedef struct graft_adapter_files {
     const char *prefix;   /* "base_model.model."         */
 } graft_adapter_files;
 
+/* The store's tensors, for `start`: base weights and new parameters by their names in the graph, f32. [control] */
+typedef struct graft_tensors graft_tensors;
+typedef struct graft_tensors_api {
+    uint32_t size;
+    graft_status (*read)(graft_tensors *t, const char *name, int64_t n, float *to, graft_error *err);         /* n: elements expected */
+    graft_status (*write)(graft_tensors *t, const char *name, int64_t n, const float *from, graft_error *err); /* also of a frozen weight */
+    graft_status (*tokens)(graft_tensors *t, const char *text, int64_t room, int32_t *ids, int64_t *n, graft_error *err); /* by the model's tokenizer, without special tokens */
+} graft_tensors_api;
+struct graft_tensors {
+    const graft_tensors_api *api;
+    uint64_t                 seed;
+    int32_t                  n_sites;  /* linear sites that the method changed, in order */
+    const graft_site *const *sites;
+};
+
 typedef struct graft_method_table {
     uint32_t size;
     graft_status (*open)(void *self, const graft_config *args, const graft_config *saved, void **run, graft_error *err); /* [control] saved: the adapter's config file, NULL for a new one */
     void         (*close)(void *run);                                                                               /* [control] */
-    int          (*trains)(void *run, const graft_site *s, const char *weight);                                     /* does this base weight train now? s->path is the weight's module */
+    int          (*trains)(void *run, graft_builder *b, const graft_site *s, const char *weight);                   /* does this base weight train now? s->path is the weight's module */
     graft_value  (*linear)(void *run, graft_builder *b, const graft_site *s, graft_value x, graft_value y);         /* y = x W^T + bias -> y' */
     graft_value  (*merge)(void *run, graft_builder *b, const graft_site *s, graft_value w);                         /* W -> W' such that y' = x W'^T; NULL: cannot merge */
     void         (*extend_kv)(void *run, graft_builder *b, const graft_site *s, graft_value *k, graft_value *v);    /* extra keys and values [m, kv*h] */
     graft_value  (*extend_input)(void *run, graft_builder *b, const graft_site *s);                                 /* virtual tokens [m, d] before each sequence */
     graft_value  (*after)(void *run, graft_builder *b, const graft_site *s, graft_value h);                         /* after a block, attention or mlp */
-    graft_status (*on_step)(void *run, int64_t step, uint64_t random, uint32_t *flags, graft_error *err);           /* [control] between steps */
+    graft_status (*on_step)(void *run, int64_t step, uint64_t random, uint32_t *flags, graft_error *err);           /* [control] before update `step` (from 0), once for each in order; random: the run's seed */
     const graft_adapter_files *files;                                                                               /* NULL: the method changes the base's own weights */
     graft_status (*save)(void *run, graft_writer *w, int32_t n_sites, const char *const *sites, graft_error *err);  /* [control] the adapter's config file; sites: paths that the method changed */
     int          (*owns)(void *self, const graft_json *saved);                                                      /* [any] is this adapter config file one of mine? */
+    graft_value  (*attention)(void *run, graft_builder *b, const graft_site *s, graft_value q, graft_value o);      /* o [tokens, n*h] of queries q, before the output projection -> o' */
+    graft_value  (*merge_bias)(void *run, graft_builder *b, const graft_site *s, graft_value bias);                 /* bias -> bias', with merge */
+    int64_t      (*offset)(void *run);                                                                              /* positions that lie before the first token of each sequence */
+    double       (*rate)(void *run, const char *weight);                                                            /* [control] factor on the learning rate of a parameter that it trains */
+    graft_status (*start)(void *run, graft_tensors *t, graft_error *err);                                           /* [control] once the base is loaded: starting values that depend on it; may change the base. Before a saved adapter's weights are read */
+    int          (*file_name)(void *run, const char *weight, char *out, size_t room);                               /* [control] the whole name in the adapter file of a parameter or base weight that it trains; 0: prefix + name */
+    graft_value  (*stored)(void *run, graft_builder *b, const char **name);                                         /* the one value that the file holds under this name instead of the parameters, as an encoder's output; null: the parameters */
 } graft_method_table;
 
 #ifdef __cplusplus

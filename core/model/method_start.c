@@ -1,0 +1,91 @@
+/* core/model/method_start.c - see method_start.h. */
+#include "core/model/method_start.h"
+
+#include "core/base/error.h"
+
+#include <string.h>
+
+int64_t graft_model_blocks(const graft_model *m)
+{
+    static const char *const keys[] = {"num_hidden_layers", "num_layers", "n_layer", "n_layers"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const graft_json *v = m->config->api->value(m->config, keys[i]);
+        if (v && v->integral && v->integer > 0 && v->integer < INT32_MAX) return v->integer;
+    }
+    return 0;
+}
+
+typedef struct tensors {
+    graft_tensors base;
+    const graft_model *model;
+    graft_store *store;
+    graft_tokenizer *tokenizer; /* opened when a method first asks */
+} tensors;
+
+static graft_status locate(const tensors *t, const char *name, int64_t n, int *at, graft_error *err)
+{
+    *at = graft_store_find(t->store, name);
+    if (*at < 0) return graft_fail(err, GRAFT_INTERNAL, name, "a method asked for a tensor that the model does not have");
+    if (graft_store_tensor_bytes(t->store, *at) != n * (int64_t)sizeof(float)) return graft_fail(err, GRAFT_INTERNAL, name, "a method expected %lld numbers in this tensor", (long long)n);
+    return GRAFT_OK;
+}
+
+static graft_status read_tensor(graft_tensors *base, const char *name, int64_t n, float *to, graft_error *err)
+{
+    const tensors *t = (tensors *)base;
+    int at = -1;
+    const graft_status status = locate(t, name, n, &at, err);
+    return status ? status : graft_store_read(t->store, at, to, n * (int64_t)sizeof *to, err);
+}
+
+static graft_status write_tensor(graft_tensors *base, const char *name, int64_t n, const float *from, graft_error *err)
+{
+    const tensors *t = (tensors *)base;
+    int at = -1;
+    const graft_status status = locate(t, name, n, &at, err);
+    return status ? status : graft_store_write(t->store, at, from, n * (int64_t)sizeof *from, err);
+}
+
+static graft_status text_tokens(graft_tensors *base, const char *text, int64_t room, int32_t *ids, int64_t *n, graft_error *err)
+{
+    tensors *t = (tensors *)base;
+    graft_ids all = {0};
+    graft_status status = t->tokenizer ? GRAFT_OK : graft_model_tokenizer(t->model, &t->tokenizer, err);
+    if (!status) status = graft_tokenizer_encode(t->tokenizer, text, strlen(text), 0, &all, err);
+    *n = (int64_t)all.n < room ? (int64_t)all.n : room;
+    if (!status && *n) memcpy(ids, all.ids, (size_t)*n * sizeof *ids);
+    graft_ids_free(&all);
+    return status;
+}
+
+/* The sites of the graph that method i changed, in the graph's order. */
+static const graft_site **changed(const graft_graph *g, int method, int32_t *n)
+{
+    int32_t n_sites, n_paths;
+    const graft_site *sites = graft_graph_sites(g, &n_sites);
+    const char *const *paths = graft_graph_changed_sites(g, method, &n_paths);
+    const graft_site **out = graft_calloc((size_t)n_paths + 1, sizeof *out);
+    *n = 0;
+    for (int32_t i = 0, k = 0; out && i < n_sites && k < n_paths; i++)
+        if (!strcmp(sites[i].path, paths[k])) out[(*n)++] = &sites[i], k++;
+    return out;
+}
+
+graft_status graft_model_start(const graft_model *m, const graft_graph *g, graft_store *s, uint64_t seed, graft_error *err)
+{
+    static const graft_tensors_api api = {.size = sizeof api, .read = read_tensor, .write = write_tensor, .tokens = text_tokens};
+    int n = 0;
+    const graft_active_method *methods = graft_graph_active(g, &n);
+    tensors t = {.base = {.api = &api, .seed = seed}, .model = m, .store = s};
+    graft_status status = GRAFT_OK;
+    for (int i = 0; i < n && !status; i++) {
+        const graft_method_table *table = methods[i].table;
+        if (!GRAFT_HAS(graft_method_table, table, start) || !table->start) continue;
+        const graft_site **sites = changed(g, i, &t.base.n_sites);
+        t.base.sites = sites;
+        status = sites ? table->start(methods[i].run, &t.base, err) : graft_fail(err, GRAFT_NO_MEMORY, methods[i].name, "no memory for the method's sites");
+        graft_free(sites);
+    }
+    graft_tokenizer_close(t.tokenizer);
+    return status;
+}

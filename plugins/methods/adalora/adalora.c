@@ -1,0 +1,130 @@
+/* AdaLoRA's parametrisation: y = W x + alpha/r * B diag(E) A x, an SVD-like update whose singular values E are parameters; A and B are kept near
+ * orthonormal by a penalty on the loss: orth_reg_weight times the mean over all A and B of the Frobenius norm of A A^T - I (B^T B - I).
+ * Zhang et al. 2023, arXiv 2303.10512. Files are PEFT's. E begins at zero, so step zero equals the base model.
+ * The rank stays init_r: moving it between sites while training (target_r, tinit, tfinal, deltaT) is refused for new adapters. */
+#include "graft/method.h"
+#include "graft/ops.h"
+#include "graft/plugin.h"
+
+typedef struct adalora {
+    const graft_host *host;
+    const graft_config *select;
+    const char *key;
+    const graft_json *saved_targets;
+    int64_t rank;
+    double alpha, dropout, penalty;
+} adalora;
+
+static graft_status adalora_open(void *self, const graft_config *args, const graft_config *saved, void **run, graft_error *err)
+{
+    const graft_host *host = self;
+    const graft_config *c = saved ? saved : args;
+    adalora *m = host->alloc(host->ctx, sizeof *m, _Alignof(adalora));
+    if (!m) return host->fail(err, GRAFT_NO_MEMORY, "adalora", "no memory for %zu bytes", sizeof *m);
+    *m = (adalora){.host = host, .select = c, .key = saved ? "target_modules" : "lora_target"};
+    m->rank = saved ? graft_dim(saved, "init_r", 12) : graft_dim(args, "init_r", graft_dim(args, "lora_rank", 12));
+    m->alpha = graft_real(c, "lora_alpha", saved ? 8.0 : 2.0 * (double)m->rank, 0.0, 1e6);
+    m->dropout = graft_real(c, "lora_dropout", 0.0, 0.0, 0.99);
+    m->penalty = graft_real(c, "orth_reg_weight", 0.5, 0.0, 1e6);
+    if (saved) m->saved_targets = saved->api->value(saved, "target_modules");
+    if (!saved && graft_dim(args, "target_r", m->rank) != m->rank) args->api->error(args, "target_r", "must be init_r: the rank is not changed while training");
+    const graft_json *ranks = c->api->value(c, "rank_pattern");
+    graft_status status = GRAFT_OK;
+    if (ranks && ranks->count) status = host->fail(err, GRAFT_UNSUPPORTED, "rank_pattern", "this AdaLoRA adapter has pruned ranks, which this method does not read; merge it with PEFT and use the merged model");
+    else if (graft_flag(c, "use_dora", 0) || c->api->value(c, "modules_to_save")) status = host->fail(err, GRAFT_UNSUPPORTED, "adapter_config.json", "this AdaLoRA adapter uses use_dora or modules_to_save, which this method cannot do");
+    if (status) host->release(host->ctx, m);
+    else *run = m;
+    return status;
+}
+
+static void adalora_close(void *run)
+{
+    const graft_host *host = ((adalora *)run)->host;
+    host->release(host->ctx, run);
+}
+
+typedef struct factors {
+    graft_value a, e, b; /* [r, in], [r, 1], [out, r] */
+} factors;
+
+static factors factors_of(const adalora *m, graft_builder *b, const graft_site *s)
+{
+    return (factors){graft_new_param(b, "lora_A", GRAFT_START_NORMAL, 0.02, m->rank, s->in), graft_new_param(b, "lora_E", GRAFT_START_ZERO, 0.0, m->rank, 1), graft_new_param(b, "lora_B", GRAFT_START_NORMAL, 0.02, s->out, m->rank)};
+}
+
+/* PEFT divides by the number of ranks plus 1e-5. */
+static double scale_of(const adalora *m) { return m->alpha / ((double)m->rank + 1e-5); }
+
+/* |g - I|_F of the Gram matrix g [r, r] */
+static graft_value distance(graft_builder *b, int64_t r, graft_value gram)
+{
+    const int64_t one[] = {1}, line[] = {1, r};
+    const graft_value row = graft_iota(b, r), column = graft_reshape(b, row, 2, (const int64_t[]){r, 1});
+    const graft_value d = graft_sub(b, gram, graft_equal(b, column, graft_reshape(b, row, 2, line)));
+    return graft_reshape(b, graft_sqrt(b, graft_sum(b, graft_sum(b, graft_mul(b, d, d), 0), 1)), 1, one);
+}
+
+static graft_value adalora_linear(void *run, graft_builder *b, const graft_site *s, graft_value x, graft_value y)
+{
+    const adalora *m = run;
+    if (!b->api->matches(b, m->select, m->key, s)) return y;
+    const factors f = factors_of(m, b, s);
+    b->api->penalty(b, distance(b, m->rank, graft_matmul_nt(b, f.a, f.a)), m->penalty);
+    b->api->penalty(b, distance(b, m->rank, graft_gemm(b, f.b, f.b, graft_null_value(), 1, 0, 1.0)), m->penalty);
+    const graft_value z = graft_matmul_nt(b, graft_dropout(b, x, m->dropout), graft_mul(b, f.a, f.e));
+    return graft_add(b, y, graft_scale(b, graft_matmul_nt(b, z, f.b), scale_of(m)));
+}
+
+static graft_value adalora_merge(void *run, graft_builder *b, const graft_site *s, graft_value w)
+{
+    const adalora *m = run;
+    if (!b->api->matches(b, m->select, m->key, s)) return w;
+    const factors f = factors_of(m, b, s);
+    return graft_add(b, w, graft_scale(b, graft_matmul(b, f.b, graft_mul(b, f.a, f.e)), scale_of(m)));
+}
+
+static graft_status adalora_save(void *run, graft_writer *w, int32_t n_sites, const char *const *sites, graft_error *err)
+{
+    const adalora *m = run;
+    const graft_writer_api *api = w->api;
+    (void)err;
+    api->text(w, "peft_type", "ADALORA");
+    api->text(w, "task_type", "CAUSAL_LM");
+    api->null(w, "auto_mapping");
+    api->null(w, "revision");
+    api->flag(w, "inference_mode", 1);
+    api->integer(w, "init_r", m->rank);
+    api->integer(w, "r", m->rank);
+    api->integer(w, "target_r", m->rank);
+    if (m->alpha == (double)(int64_t)m->alpha) api->integer(w, "lora_alpha", (int64_t)m->alpha);
+    else api->number(w, "lora_alpha", m->alpha);
+    api->number(w, "lora_dropout", m->dropout);
+    api->number(w, "orth_reg_weight", m->penalty);
+    api->integer(w, "tinit", 0);
+    api->integer(w, "tfinal", 0);
+    api->integer(w, "deltaT", 1);
+    api->integer(w, "total_step", 1);
+    api->number(w, "beta1", 0.85);
+    api->number(w, "beta2", 0.85);
+    api->text(w, "bias", "none");
+    api->flag(w, "fan_in_fan_out", 0);
+    api->flag(w, "init_lora_weights", 1);
+    api->null(w, "modules_to_save");
+    api->null(w, "rank_pattern");
+    if (m->saved_targets) api->value(w, "target_modules", m->saved_targets);
+    else api->texts(w, "target_modules", n_sites, sites);
+    return GRAFT_OK;
+}
+
+static int adalora_owns(void *self, const graft_json *saved)
+{
+    const graft_json *type = graft_json_get(saved, "peft_type");
+    (void)self;
+    return type && type->type == GRAFT_JSON_TEXT && !strcmp(type->text, "ADALORA");
+}
+
+static const graft_adapter_files adalora_files = {.size = sizeof adalora_files, .config = "adapter_config.json", .weights = "adapter_model.safetensors", .prefix = "base_model.model."};
+
+static const graft_method_table adalora_table = {.size = sizeof adalora_table, .open = adalora_open, .close = adalora_close, .linear = adalora_linear, .merge = adalora_merge, .files = &adalora_files, .save = adalora_save, .owns = adalora_owns};
+
+GRAFT_ONE_TABLE("method", "graft.method/1", "adalora", "1.0.0", &adalora_table)
