@@ -37,7 +37,7 @@ static graft_value loss_of(graft_graph *g, const graft_value *w)
     const graft_value seq = graft_graph_input(g, "seq", GRAFT_I32, 2, seq_dims), at = graft_graph_input(g, "rows", GRAFT_I32, 1, rows);
     const graft_value labels = graft_graph_input(g, "labels", GRAFT_I32, 1, rows), weight = graft_graph_input(g, "weight", GRAFT_F32, 1, rows);
     const graft_value turn = b->api->constant(b, "freq", 1, half, freq);
-    graft_value x = graft_embed(b, w[0], ids), n = graft_rms_norm(b, x, w[1], 1e-5, 0.0);
+    graft_value x = graft_embed(b, w[0], ids, -1), n = graft_rms_norm(b, x, w[1], 1e-5, 0.0);
     const graft_value q = graft_rope(b, graft_matmul_nt(b, n, w[2]), pos, turn, H, 1.0, 0), k = graft_rope(b, graft_matmul_nt(b, n, w[3]), pos, turn, H, 1.0, 0);
     const graft_value a = graft_attention(b, q, k, graft_matmul_nt(b, n, w[4]), seq, HEADS, KV, 0, 1.0 / sqrt((double)H), 0.0);
     const graft_attr drop[] = {GRAFT_REALA("p", 0.1), GRAFT_INTA("stream", 77)};
