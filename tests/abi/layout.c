@@ -73,6 +73,9 @@ static const shape shapes[] = {
     S(graft_program),
     S(graft_run),
     S(graft_backend_table),
+    S(graft_backend_async_table),
+    S(graft_backend_rates),
+    S(graft_backend_probe_table),
 };
 
 static const field fields[] = {
@@ -279,6 +282,30 @@ static const field fields[] = {
     F(graft_backend_table, run),
     F(graft_backend_table, sync),
     F(graft_backend_table, workspace),
+    F(graft_backend_async_table, size),
+    F(graft_backend_async_table, queues),
+    F(graft_backend_async_table, pin),
+    F(graft_backend_async_table, unpin),
+    F(graft_backend_async_table, send),
+    F(graft_backend_async_table, fetch),
+    F(graft_backend_async_table, copy),
+    F(graft_backend_async_table, peer),
+    F(graft_backend_async_table, record),
+    F(graft_backend_async_table, wait),
+    F(graft_backend_async_table, finish),
+    F(graft_backend_async_table, done),
+    F(graft_backend_async_table, drop),
+    F(graft_backend_async_table, lost),
+    F(graft_backend_rates, size),
+    F(graft_backend_rates, flops),
+    F(graft_backend_rates, matmul),
+    F(graft_backend_rates, memory),
+    F(graft_backend_rates, upload),
+    F(graft_backend_rates, download),
+    F(graft_backend_rates, driver),
+    F(graft_backend_probe_table, size),
+    F(graft_backend_probe_table, driver),
+    F(graft_backend_probe_table, rates),
 };
 
 static const constant constants[] = {
