@@ -6,8 +6,8 @@
 static graft_status do_topk(const ref_call *c)
 {
     const ref_view *x = &c->in[0];
-    const int64_t E = x->dims[1], k = ref_int(c, "k");
-    for (int64_t t = 0; t < x->dims[0]; t++) {
+    const int64_t E = ref_last(x), k = ref_int(c, "k"), rows = ref_rows(x);
+    for (int64_t t = 0; t < rows; t++) {
         const float *row = ref_f32(x) + t * E;
         float last = INFINITY;
         int64_t before = -1; /* the last one taken: what comes next is smaller, or equal and further right */
@@ -30,10 +30,10 @@ static int topk_fits(const ref_call *c)
 {
     const ref_view *x = &c->in[0];
     const int64_t k = ref_int(c, "k");
-    if (x->rank != 2 || k < 1 || k > x->dims[1]) return 0;
-    for (int i = 0; i < 2; i++)
-        if (c->out[i].there && (c->out[i].rank != 2 || c->out[i].dims[0] != x->dims[0] || c->out[i].dims[1] != k)) return 0;
-    return 1;
+    if (x->rank < 1 || k < 1 || k > ref_last(x)) return 0;
+    ref_view want = *x;
+    want.dims[x->rank - 1] = k;
+    return ref_same(&c->out[0], &want) && ref_same(&c->out[1], &want);
 }
 
 static graft_status check_ids(const ref_call *c, const ref_view *ids, int64_t experts)

@@ -43,8 +43,8 @@ struct graft_selector {
 const char *graft_role_name(graft_role r)
 {
     static const char *const names[] = {"other", "embed", "norm", "head", "attn_q", "attn_k", "attn_v", "attn_qkv", "attn_o", "attn",
-                                        "mlp_gate", "mlp_up", "mlp_gate_up", "mlp_down", "mlp", "router", "expert", "block"};
-    return r >= GRAFT_ROLE_OTHER && r <= GRAFT_ROLE_BLOCK ? names[r] : "other";
+                                        "mlp_gate", "mlp_up", "mlp_gate_up", "mlp_down", "mlp", "router", "expert", "block", "buffer"};
+    return r >= GRAFT_ROLE_OTHER && r <= GRAFT_ROLE_BUFFER ? names[r] : "other";
 }
 
 /* ---- one item -------------------------------------------------------------------------------------------------------------------------------------------- */

@@ -90,7 +90,7 @@ int32_t graft_site_trains(graft_graph *g, const graft_param *p, const char *name
 {
     const graft_build_state *s = g->state;
     const char *dot = strrchr(name, '.');
-    char *module = s->n_methods ? graft_arena_copy(g->arena, name, dot ? (size_t)(dot - name) : 0) : NULL;
+    char *module = s->n_methods && p->role != GRAFT_ROLE_BUFFER ? graft_arena_copy(g->arena, name, dot ? (size_t)(dot - name) : 0) : NULL;
     if (!module) return -1;
     graft_site site = site_here(g, p->role, p->rank > 1 ? p->dims[p->rank - 1] : 0, p->dims[p->rank > 2 ? p->rank - 2 : 0], graft_null_value());
     site.path = module;

@@ -78,7 +78,7 @@ static const graft_json *rope_settings(const graft_json *o)
 }
 
 /* rope_scaling with rope_type first, without what belongs to the top. */
-static void put_scaling(graft_arena *a, graft_json *out, const graft_json *original, const graft_json *rope)
+static void put_scaling(graft_arena *a, graft_json *out, const char *key, const graft_json *original, const graft_json *rope)
 {
     static const char *const elsewhere[] = {"rope_type", "type", "rope_theta", "partial_rotary_factor", NULL};
     const graft_json *type = given(rope, "rope_type");
@@ -92,12 +92,22 @@ static void put_scaling(graft_arena *a, graft_json *out, const graft_json *origi
         if (!any_of(m->key, elsewhere)) put_copy(a, scaling, m->key, m);
     const graft_json *outside = given(original, "original_max_position_embeddings"); /* Phi-3 keeps it at the top, and there it wins */
     if (outside) put_copy(a, scaling, "original_max_position_embeddings", outside);
-    graft_json_put(a, out, "rope_scaling", scaling);
+    graft_json_put(a, out, key, scaling);
+}
+
+/* The same for layers with a sliding window: rope_parameters.sliding_attention, or a base frequency at the top. */
+static void put_local(graft_arena *a, graft_json *out, const graft_json *original)
+{
+    const graft_json *local = given(given(original, "rope_parameters"), "sliding_attention"), *theta = given(local, "rope_theta");
+    if (!theta) theta = given(original, "rope_local_base_freq");
+    if (!theta) return;
+    put_copy(a, out, "local_rope_theta", theta);
+    if (local && local->type == GRAFT_JSON_OBJECT) put_scaling(a, out, "local_rope_scaling", original, local);
 }
 
 graft_status graft_hfconfig_normalise(graft_arena *a, const char *name, const graft_json *original, const graft_json **out, graft_error *err)
 {
-    static const char *const respelled[] = {"rope_scaling", "rope_theta", "dtype", "torch_dtype", "partial_rotary_factor", NULL};
+    static const char *const respelled[] = {"rope_scaling", "rope_theta", "local_rope_scaling", "local_rope_theta", "dtype", "torch_dtype", "partial_rotary_factor", NULL};
     if (!original || original->type != GRAFT_JSON_OBJECT) return graft_fail(err, GRAFT_BAD_INPUT, name, "a model's configuration must be a JSON object");
     graft_json *o = graft_json_new(a, GRAFT_JSON_OBJECT);
     for (const graft_json *m = original->child; m; m = m->next)
@@ -107,7 +117,8 @@ graft_status graft_hfconfig_normalise(graft_arena *a, const char *name, const gr
     if (!partial) partial = given(original, "partial_rotary_factor");
     if (theta) put_copy(a, o, "rope_theta", theta);
     if (partial) put_copy(a, o, "partial_rotary_factor", partial);
-    if (rope) put_scaling(a, o, original, rope);
+    if (rope) put_scaling(a, o, "rope_scaling", original, rope);
+    put_local(a, o, original);
     const graft_json *dtype = given(original, "dtype");
     if (!dtype) dtype = given(original, "torch_dtype");
     if (dtype) put_copy(a, o, "torch_dtype", dtype);

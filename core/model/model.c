@@ -134,9 +134,12 @@ static graft_status make_inputs(const graft_model *m, graft_graph *g, inputs *in
     in->model.positions = graft_graph_positions(g, graft_graph_input(g, "positions", GRAFT_I32, 1, tokens));
     in->model.sequences = graft_graph_input(g, "sequences", GRAFT_I32, 2, sequences);
     in->label_rows = graft_graph_input(g, "label_rows", GRAFT_I32, 1, labelled);
-    const graft_status status = graft_rope_frequencies(g->arena, m->config, &inv_freq, &n, &in->model.rope_scale, err);
+    graft_status status = graft_rope_frequencies(g->arena, m->config, &inv_freq, &n, &in->model.rope_scale, err);
     if (status) return status;
     in->model.inv_freq = n ? g->builder->api->constant(g->builder, "inv_freq", 1, &n, inv_freq) : graft_null_value();
+    status = graft_rope_local(g->arena, m->config, &inv_freq, &n, &in->model.local_rope_scale, err);
+    if (status) return status;
+    in->model.local_inv_freq = n ? g->builder->api->constant(g->builder, "local_inv_freq", 1, &n, inv_freq) : graft_null_value();
     return GRAFT_OK;
 }
 

@@ -105,19 +105,19 @@ static void scale_by_type(rope *r, const char *type)
         r->scaling->api->error(r->scaling, "rope_type", "is none of default, linear, dynamic, llama3, yarn, longrope");
 }
 
-graft_status graft_rope_frequencies(graft_arena *a, const graft_config *c, float **inv_freq, int64_t *n, double *scale, graft_error *err)
+static graft_status frequencies(graft_arena *a, const graft_config *c, const char *theta, const char *settings, float **inv_freq, int64_t *n, double *scale, graft_error *err)
 {
     *inv_freq = NULL, *n = 0, *scale = 1.0;
     if (!c->api->value(c, "head_dim") && !c->api->value(c, "hidden_size")) return GRAFT_OK;
     const int64_t hidden = graft_dim(c, "hidden_size", 0), heads = graft_dim(c, "num_attention_heads", 0);
     const int64_t head = c->api->integer(c, "head_dim", hidden / heads > 0 ? hidden / heads : 1, 1, MAX_HEAD);
     const double partial = graft_real(c, "partial_rotary_factor", 1.0, 0.0, 1.0);
-    rope r = {.theta = graft_real(c, "rope_theta", 10000.0, 1.0 + 1e-9, 1e15), .d = (int64_t)((double)head * partial) / 2 * 2, .positions = graft_dim(c, "max_position_embeddings", 2048), .factor = 1, .scale = 1};
+    rope r = {.theta = graft_real(c, theta, 10000.0, 1.0 + 1e-9, 1e15), .d = (int64_t)((double)head * partial) / 2 * 2, .positions = graft_dim(c, "max_position_embeddings", 2048), .factor = 1, .scale = 1};
     r.f = graft_arena_alloc(a, (size_t)(r.d / 2 + 1) * sizeof *r.f);
     if (!r.f) return graft_fail(err, GRAFT_NO_MEMORY, graft_config_name(c), "no memory for rotary frequencies");
     base_frequencies(&r);
-    const graft_json *scaling = c->api->value(c, "rope_scaling");
-    if (scaling && scaling->type != GRAFT_JSON_OBJECT) c->api->error(c, "rope_scaling", "must be an object or null");
+    const graft_json *scaling = c->api->value(c, settings);
+    if (scaling && scaling->type != GRAFT_JSON_OBJECT) c->api->error(c, settings, "must be an object or null");
     graft_status status = graft_config_check(c, err);
     if (!status && scaling) {
         r.scaling = graft_config_new(a, graft_config_name(c), scaling);
@@ -127,4 +127,15 @@ graft_status graft_rope_frequencies(graft_arena *a, const graft_config *c, float
     }
     *inv_freq = r.f, *n = r.d / 2, *scale = r.scale;
     return status;
+}
+
+graft_status graft_rope_frequencies(graft_arena *a, const graft_config *c, float **inv_freq, int64_t *n, double *scale, graft_error *err)
+{
+    return frequencies(a, c, "rope_theta", "rope_scaling", inv_freq, n, scale, err);
+}
+
+graft_status graft_rope_local(graft_arena *a, const graft_config *c, float **inv_freq, int64_t *n, double *scale, graft_error *err)
+{
+    *inv_freq = NULL, *n = 0, *scale = 1.0;
+    return c->api->value(c, "local_rope_theta") ? frequencies(a, c, "local_rope_theta", "local_rope_scaling", inv_freq, n, scale, err) : GRAFT_OK;
 }

@@ -450,7 +450,11 @@ static void make_dropout(op_case *c, op_rng *r, int large)
 static void make_topk(op_case *c, op_rng *r, int large)
 {
     const int64_t n = large ? 1 + op_draw(r, 64) : 2 + op_draw(r, 4), ties = op_draw(r, 3) == 0;
-    F(ties ? OP_BITS : OP_SPREAD, 2, T, n, 0, 0);
+    switch (op_draw(r, 3)) {
+    case 0: F(ties ? OP_BITS : OP_SPREAD, 1, n, 0, 0, 0); break;
+    case 1: F(ties ? OP_BITS : OP_SPREAD, 2, T, n, 0, 0); break;
+    default: F(ties ? OP_BITS : OP_SPREAD, 3, T, 1 + op_draw(r, 3), n, 0); break;
+    }
     op_case_int(c, "k", 1 + op_draw(r, (uint32_t)(n < 9 ? n : 9)));
     c->seeded = ties ? 0 : 1;
 }

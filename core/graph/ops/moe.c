@@ -14,16 +14,17 @@ enum { MOST_CHOSEN = 1024 }; /* experts of a token: a decomposition has some nod
 static int topk_shape(graft_graph *g, const graft_node *n, graft_shape *out)
 {
     char text[128];
-    if (graft_ops_expect(g, n, 0, "x", GRAFT_OPS_F32, 2)) return -1;
+    if (graft_ops_expect(g, n, 0, "x", GRAFT_OPS_F32, -1)) return -1;
     const graft_shape x = graft_ops_shape(g, n->in[0]);
     const int64_t k = graft_node_int(n, "k");
-    if (graft_ops_fixed(g, n, &x, 1)) return -1;
-    if (k < 1 || k > x.dims[1] || k > MOST_CHOSEN) {
+    const int last = x.rank - 1;
+    if (last < 0 || x.dims[last] < 0 || k < 1 || k > x.dims[last] || k > MOST_CHOSEN) {
         graft_graph_error(g, "%s expects k between 1 and the row's length, at most %d, found %lld for %s", n->op->name, (int)MOST_CHOSEN, (long long)k, graft_ops_text(&x, text));
         return -1;
     }
-    out[0] = (graft_shape){GRAFT_F32, 2, {x.dims[0], k, 0, 0}};
-    out[1] = (graft_shape){GRAFT_I32, 2, {x.dims[0], k, 0, 0}};
+    out[0] = out[1] = x;
+    out[0].dims[last] = out[1].dims[last] = k;
+    out[1].dtype = GRAFT_I32;
     return 0;
 }
 
@@ -32,28 +33,32 @@ static void topk_decompose(graft_graph *g, const graft_node *n, graft_value *out
 {
     graft_builder *b = g->builder;
     const graft_shape s = graft_ops_shape(g, n->in[0]);
-    const graft_value index = graft_ops_iota(g, s.dims[1], 1, s.dims[1]), taken = graft_ops_number(g, -1e30);
+    const int last = s.rank - 1;
+    const graft_value index = graft_cast(b, graft_iota(b, s.dims[last]), GRAFT_F32), taken = graft_ops_number(g, -1e30);
     graft_value rest = n->in[0], values = graft_null_value(), indices = graft_null_value();
     for (int64_t j = 0; j < graft_node_int(n, "k"); j++) {
-        const graft_value top = graft_amax(b, rest, 1);
-        const graft_value at = graft_neg(b, graft_amax(b, graft_select(b, graft_equal(b, rest, top), graft_neg(b, index), taken), 1));
+        const graft_value top = graft_amax(b, rest, last);
+        const graft_value at = graft_neg(b, graft_amax(b, graft_select(b, graft_equal(b, rest, top), graft_neg(b, index), taken), last));
         rest = graft_select(b, graft_equal(b, index, at), graft_fill(b, 0, NULL, -HUGE_VAL), rest);
-        values = j ? graft_concat(b, values, top, 1) : top;
-        indices = j ? graft_concat(b, indices, at, 1) : at;
+        values = j ? graft_concat(b, values, top, last) : top;
+        indices = j ? graft_concat(b, indices, at, last) : at;
     }
     out[0] = values;
     out[1] = graft_cast(b, indices, GRAFT_I32);
 }
 
-/* dx[t, e] = sum over j of dvalues[t, j] where indices[t, j] = e. */
+/* dx[.., e] = sum over j of dvalues[.., j] where indices[.., j] = e. */
 static void topk_backward(graft_graph *g, const graft_node *n, const graft_value *dout, const int *wants, graft_value *din)
 {
     graft_builder *b = g->builder;
     const graft_shape s = graft_ops_shape(g, n->in[0]);
-    const int64_t k = graft_node_int(n, "k"), column[] = {s.dims[0], k, 1}, row[] = {1, 1, s.dims[1]}, back[] = {s.dims[0], s.dims[1]};
+    const int last = s.rank - 1;
     if (!wants[0] || !dout[0].id) return;
-    const graft_value hit = graft_equal(b, graft_reshape(b, n->out[1], 3, column), graft_reshape(b, graft_iota(b, s.dims[1]), 3, row));
-    din[0] = graft_reshape(b, graft_sum(b, graft_mul(b, hit, graft_reshape(b, dout[0], 3, column)), 1), 2, back);
+    const graft_value index = graft_iota(b, s.dims[last]);
+    for (int64_t j = 0; j < graft_node_int(n, "k"); j++) {
+        const graft_value hit = graft_equal(b, index, graft_slice(b, n->out[1], last, j, 1)), d = graft_mul(b, hit, graft_slice(b, dout[0], last, j, 1));
+        din[0] = j ? graft_add(b, din[0], d) : d;
+    }
 }
 
 /* ---- products ---------------------------------------------------------------------------------------------------------------------------- */

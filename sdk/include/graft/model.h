@@ -15,6 +15,8 @@ typedef struct graft_model_inputs {
     graft_value sequences;  /* [sequences, 4] i32: first row in the batch, rows, first row in the cache, rows already cached */
     graft_value inv_freq;   /* [rotary_dim / 2] f32: rotary frequencies, all scalings of the config applied by the host */
     double      rope_scale; /* multiplies cos and sin (yarn, longrope), else 1                                    */
+    double      local_rope_scale; /* the same for layers with a sliding window, where the config gives them rotary settings of their own */
+    graft_value local_inv_freq;   /* else the null value                                                          */
 } graft_model_inputs;
 
 /* The host multiplies by the head itself, for labelled tokens only, fused with the loss. */

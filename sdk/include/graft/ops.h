@@ -6,6 +6,7 @@
 
 #include "graph.h"
 
+#include <math.h>
 #include <string.h>
 
 #ifdef __cplusplus
@@ -274,6 +275,26 @@ static inline graft_value graft_gated(graft_builder *b, graft_value gate, graft_
     return graft_mul(b, graft_activate(b, gate, activation), up);
 }
 
+/* Slopes of ALiBi [heads, 1]: a score gets slope * (key place - query place). Press et al. 2022. Heads beyond the last power of two take every other
+ * slope of the next one. Attention needs no op for it: one more element in each head, 1 / scale in q and slope * place in k, adds it to the product. */
+static inline graft_value graft_alibi_slopes(graft_builder *b, const char *name, int64_t heads)
+{
+    enum { GRAFT_MOST_ALIBI = 1024 };
+    float slope[GRAFT_MOST_ALIBI];
+    int64_t whole = 1;
+    const int64_t dims[] = {heads, 1};
+    if (heads < 1 || heads > GRAFT_MOST_ALIBI) {
+        b->api->error(b, "ALiBi needs 1 to %d heads, found %lld", (int)GRAFT_MOST_ALIBI, (long long)heads);
+        return graft_null_value();
+    }
+    while (2 * whole <= heads) whole *= 2;
+    for (int64_t i = 0; i < heads; i++) {
+        const double base = (double)(float)exp2(-8.0 / (double)(i < whole ? whole : 2 * whole)), power = i < whole ? (double)(i + 1) : (double)(2 * (i - whole) + 1);
+        slope[i] = (float)pow(base, power);
+    }
+    return b->api->constant(b, name, 2, dims, slope);
+}
+
 /* Zeroes with probability p and scales by 1/(1-p) in training; nothing in evaluation. Element i is kept when
  * graft_random_uniform(seed, stream, step, i) >= p. The gradient is the same op on dy. The host gives each call its stream (hash of its path). */
 static inline graft_value graft_dropout(graft_builder *b, graft_value x, double p)
@@ -295,8 +316,8 @@ static inline graft_value graft_linear_cross_entropy(graft_builder *b, graft_val
 }
 
 /* ---- Routed experts: each token goes through k of E experts; a token and one of its experts are an assignment. ------------------------------------
- * The k largest of each row of x [T, E], in falling order, of equals the one of lower index first: values [T, k]; second output their indices [T, k]
- * i32 (no gradient). 1 <= k <= E. */
+ * The k largest of the last axis of x [rows..., n], in falling order, of equals the one of lower index first: values [rows..., k]; second output their
+ * indices [rows..., k] i32 (no gradient). 1 <= k <= n; a nan among them is a failure of the run. */
 static inline graft_value graft_topk(graft_builder *b, graft_value x, int64_t k)
 {
     const graft_attr at[] = {GRAFT_INTA("k", k)};
