@@ -63,7 +63,7 @@ static graft_status build(void *self, const graft_config *cfg, graft_builder *b,
     const graft_value place = graft_reshape(b, graft_cast(b, in->positions, GRAFT_F32), 3, column);
     const graft_value alibi = graft_mul(b, graft_alibi_slopes(b, "alibi_slopes", m.heads), place);
     const graft_value embed = graft_weight(b, "word_embeddings.weight", GRAFT_ROLE_EMBED, m.vocab, m.d);
-    graft_value x = norm(b, &m, graft_embed(b, embed, in->tokens), "word_embeddings_layernorm");
+    graft_value x = norm(b, &m, graft_embed(b, embed, in->tokens, -1), "word_embeddings_layernorm");
     for (int64_t i = 0; i < m.layers; i++) {
         graft_push_index(b, "h", i);
         const graft_value n1 = norm(b, &m, x, "input_layernorm");

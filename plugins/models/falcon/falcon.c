@@ -106,7 +106,7 @@ static graft_status build(void *self, const graft_config *cfg, graft_builder *b,
     graft_push(b, "transformer");
     if (m.alibi) bias = rounded(b, graft_mul(b, rounded(b, graft_alibi_slopes(b, "alibi_slopes", m.heads)), rounded(b, graft_reshape(b, graft_cast(b, in->positions, GRAFT_F32), 3, column))));
     const graft_value embed = graft_weight(b, "word_embeddings.weight", GRAFT_ROLE_EMBED, m.vocab, m.d);
-    graft_value x = graft_embed(b, embed, in->tokens);
+    graft_value x = graft_embed(b, embed, in->tokens, -1);
     for (int64_t i = 0; i < m.layers; i++) {
         graft_push_index(b, "h", i);
         x = block(b, &m, in, x, bias);

@@ -69,7 +69,7 @@ static graft_status build(void *self, const graft_config *cfg, graft_builder *b,
     const graft_value embed = graft_weight(b, "embed_tokens.weight", GRAFT_ROLE_EMBED, m.vocab, m.narrow);
     const graft_value places = graft_weight(b, "embed_positions.weight", GRAFT_ROLE_OTHER, m.positions + FIRST_PLACE, m.d);
     const graft_value place = graft_cast(b, graft_affine(b, graft_cast(b, in->positions, GRAFT_F32), 1.0, FIRST_PLACE), GRAFT_I32);
-    graft_value x = graft_embed(b, embed, in->tokens);
+    graft_value x = graft_embed(b, embed, in->tokens, graft_padding_row(cfg, m.vocab));
     if (m.narrow != m.d) x = graft_linear(b, x, "project_in", m.d, 0, GRAFT_ROLE_OTHER);
     x = graft_add(b, x, graft_gather(b, places, place));
     for (int64_t i = 0; i < m.layers; i++) {

@@ -111,7 +111,7 @@ static graft_status build(void *self, const graft_config *cfg, graft_builder *b,
     const qwen2_moe m = read_config(cfg);
     graft_push(b, "model");
     graft_value embed = graft_weight(b, "embed_tokens.weight", GRAFT_ROLE_EMBED, m.vocab, m.d);
-    graft_value x = graft_embed(b, embed, in->tokens);
+    graft_value x = graft_embed(b, embed, in->tokens, graft_padding_row(cfg, m.vocab));
     for (int64_t i = 0; i < m.layers; i++) {
         graft_push_index(b, "layers", i);
         x = graft_add(b, x, attention(b, &m, in, norm(b, &m, x, "input_layernorm.weight"), window_of(&m, i)));
