@@ -289,7 +289,7 @@ START_TEST(what_cannot_be_merged_is_said)
     graft_graph *g = fresh();
     graft_graph_methods(g, &m, 1);
     const int64_t dims[] = {4, 4};
-    const graft_site s = {(uint32_t)sizeof s, GRAFT_ROLE_ATTN_Q, 0, "model.layers.0.q_proj", 4, 4, {0}};
+    const graft_site s = {.size = (uint32_t)sizeof s, .role = GRAFT_ROLE_ATTN_Q, .path = "model.layers.0.q_proj", .in = 4, .out = 4};
     ck_assert_uint_eq(graft_graph_merge_site(g, &s, graft_graph_state(g, "w", GRAFT_F32, 2, dims)).id, 0);
     refused(g, "model.layers.0.q_proj", "method prefix cannot merge into a single matrix at site model.layers.0.q_proj");
 }
