@@ -14,6 +14,7 @@ static const cpu_op *const families[] = {
     K(ops_rope),
     K(ops_attention),
     K(ops_attention_grad),
+    K(ops_moe),
     K(ops_loss),
     K(ops_optim),
     NULL,
