@@ -3,6 +3,7 @@
  *   { "name": "qwen",
  *     "prefix": SLOTS, "system": SLOTS, "user": SLOTS, "assistant": SLOTS, "function": SLOTS, "observation": SLOTS,
  *     "tools": "qwen",                    how tools and calls are written (template_tools.c)
+ *     "tools_text": "<|tool|>{{content}}", tools are told by their JSON as it came, inside this text
  *     "default_system": "...",            when the data has none
  *     "stop_words": ["<|im_end|>"],       become special tokens and end an answer; "replace_eos": the first of them is the tokenizer's eos
  *     "efficient_eos": true,              one eos at the end of the sample instead of one an answer
@@ -95,7 +96,7 @@ static graft_status member_of(reader *r, const graft_json *v)
         int kind;
         void *to;
     } members[] = {
-        {"name", NAME, NULL}, {"prefix", SLOTS, &t->prefix}, {"system", SLOTS, &t->system}, {"user", SLOTS, &t->user}, {"assistant", SLOTS, &t->assistant}, {"function", SLOTS, &t->function}, {"observation", SLOTS, &t->observation}, {"tools", FORMAT, &t->tools}, {"default_system", TEXT, &t->default_system}, {"empty_thought", TEXT, &t->empty_thought}, {"stop_words", STOPS, NULL}, {"thought_words", WORDS, t->thought}, {"tool_call_words", WORDS, t->call}, {"reasoning", FLAG, &t->reasoning}, {"system_in_user", FLAG, &t->system_in_user}, {"efficient_eos", FLAG, &t->efficient_eos}, {"replace_eos", FLAG, &t->replace_eos}, {"replace_jinja_template", FLAG, &t->replace_jinja}};
+        {"name", NAME, NULL}, {"prefix", SLOTS, &t->prefix}, {"system", SLOTS, &t->system}, {"user", SLOTS, &t->user}, {"assistant", SLOTS, &t->assistant}, {"function", SLOTS, &t->function}, {"observation", SLOTS, &t->observation}, {"tools", FORMAT, &t->tools}, {"tools_text", TEXT, &t->tools_text}, {"default_system", TEXT, &t->default_system}, {"empty_thought", TEXT, &t->empty_thought}, {"stop_words", STOPS, NULL}, {"thought_words", WORDS, t->thought}, {"tool_call_words", WORDS, t->call}, {"reasoning", FLAG, &t->reasoning}, {"system_in_user", FLAG, &t->system_in_user}, {"efficient_eos", FLAG, &t->efficient_eos}, {"replace_eos", FLAG, &t->replace_eos}, {"replace_jinja_template", FLAG, &t->replace_jinja}};
     const char *keys[sizeof members / sizeof *members];
     for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
         keys[i] = members[i].key;
@@ -191,7 +192,7 @@ graft_status graft_template_use_tools(graft_template *t, const char *tool_format
 {
     const graft_tool_format *f = graft_tool_format_find(tool_format, err);
     if (!f) return err->code;
-    t->tools = f->name;
+    t->tools = f->name, t->tools_text = (graft_slice){0};
     t->function = (graft_slots){.unit = {{GRAFT_UNIT_TEXT, "{{content}}", 11}, {GRAFT_UNIT_EOS, "", 0}}, .n = 2};
     return GRAFT_OK;
 }

@@ -20,6 +20,7 @@ struct graft_template {
     const char *name;
     graft_slots prefix, system, user, assistant, function, observation;
     const char *tools; /* tool format */
+    graft_slice tools_text; /* given: tools are told by this text around their JSON as it came, calls by the format */
     graft_slice default_system;
     const char **stop_words;
     size_t n_stop_words;

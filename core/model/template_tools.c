@@ -45,8 +45,18 @@ static graft_status finish(graft_arena *a, graft_str *text, graft_status status,
                                   : no_memory(err);
 }
 
+/* tools_text with the tools at its first {{content}}. */
+static graft_status as_it_came(const graft_template *t, graft_arena *a, const char *tools, graft_slice *out, graft_error *err)
+{
+    const char *at = strstr(t->tools_text.s, "{{content}}");
+    const char *text = at ? graft_arena_printf(a, "%.*s%s%s", (int)(at - t->tools_text.s), t->tools_text.s, tools, at + strlen("{{content}}")) : t->tools_text.s;
+    *out = (graft_slice){text, text ? strlen(text) : 0};
+    return text ? GRAFT_OK : no_memory(err);
+}
+
 graft_status graft_tools_prompt(const graft_template *t, const graft_template_options *o, graft_arena *a, const char *tools, graft_slice *out, graft_error *err)
 {
+    if (t->tools_text.s) return as_it_came(t, a, tools, out, err);
     const graft_tool_format *f = graft_tool_format_find(t->tools, err);
     if (!f) return err->code;
     graft_error why = GRAFT_ERROR_INIT;

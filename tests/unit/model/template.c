@@ -211,7 +211,7 @@ START_TEST(every_file_opens)
     char **names;
     size_t n;
     ck_assert_ok(graft_dir_list(templates(), &names, &n, &err));
-    ck_assert_uint_gt(n, 60);
+    ck_assert_uint_eq(n, 140); /* 121 of LLaMA-Factory 0.9.5, 19 that only 0.9.4 had */
     for (size_t i = 0; i < n; i++) {
         graft_template *t = NULL;
         names[i][strlen(names[i]) - 5] = '\0';
