@@ -35,7 +35,7 @@ static const graft_arg training_args[] = {
     {"use_liger_kernel", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_SAME, "liger kernels by the trainer", "the kernels are graft's own"},
     {"liger_kernel_config", GRAFT_ARG_ANY, NULL, NULL, GRAFT_ARG_SAME, "which liger kernels", "the kernels are graft's own"},
     {"use_cache", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_SAME, "key-value cache while training", "training needs no cache"},
-    {"neftune_noise_alpha", GRAFT_ARG_REAL, NULL, NULL, GRAFT_ARG_REFUSED, "noise on embeddings while training", "train without noise"},
+    {"neftune_noise_alpha", GRAFT_ARG_REAL, NULL, NULL, GRAFT_ARG_ACTS, "noise on embeddings while training", NULL},
     {"torch_empty_cache_steps", GRAFT_ARG_INT, NULL, NULL, GRAFT_ARG_SAME, "free device cache every N steps", "memory is planned beforehand"},
     {"auto_find_batch_size", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_SAME, "halve the batch when memory runs out", "`graft plan` says what fits"},
     {"logging_strategy", GRAFT_ARG_TEXT, "steps", "no|steps|epoch", GRAFT_ARG_LATER, "log by steps, epochs or never", "logs come by steps"},

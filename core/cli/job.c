@@ -36,6 +36,7 @@ static graft_status read_options(graft_job *j, graft_error *err)
         .output_dir = graft_args_text(x, "output_dir"),
         .learning_rate = graft_args_real(x, "learning_rate"),
         .optim = {.beta1 = graft_args_real(x, "adam_beta1"), .beta2 = graft_args_real(x, "adam_beta2"), .epsilon = graft_args_real(x, "adam_epsilon"), .weight_decay = graft_args_real(x, "weight_decay"), .max_grad_norm = graft_args_real(x, "max_grad_norm")},
+        .neftune_noise_alpha = graft_args_real(x, "neftune_noise_alpha"),
         .num_train_epochs = graft_args_real(x, "num_train_epochs"),
         .max_steps = graft_args_int(x, "max_steps"),
         .per_device_train_batch_size = graft_args_int(x, "per_device_train_batch_size"),

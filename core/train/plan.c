@@ -5,6 +5,7 @@
  * When that is more than allowed, forward values are recomputed instead of kept: first cheap ones of all blocks, then whole blocks, as few as suffice. */
 #include "core/base/error.h"
 #include "core/base/log.h"
+#include "core/train/neftune.h"
 #include "core/train/trainer.h"
 
 #include <math.h>
@@ -36,6 +37,7 @@ static graft_status check_options(const graft_train_options *o, graft_error *err
     if (!(o->optim.beta2 >= 0 && o->optim.beta2 < 1)) return graft_fail(err, GRAFT_BAD_INPUT, "adam_beta2", "expected a number from 0 and below 1, found %g", o->optim.beta2);
     if (!(o->optim.epsilon >= 0)) return graft_fail(err, GRAFT_BAD_INPUT, "adam_epsilon", "expected a number from 0, found %g", o->optim.epsilon);
     if (!(o->optim.weight_decay >= 0)) return graft_fail(err, GRAFT_BAD_INPUT, "weight_decay", "expected a number from 0, found %g", o->optim.weight_decay);
+    if (!(o->neftune_noise_alpha >= 0 && o->neftune_noise_alpha < 1e6)) return graft_fail(err, GRAFT_BAD_INPUT, "neftune_noise_alpha", "expected a number from 0, found %g", o->neftune_noise_alpha);
     if (!(o->optim.max_grad_norm >= 0)) return graft_fail(err, GRAFT_BAD_INPUT, "max_grad_norm", "expected a number from 0 (0: no clipping), found %g", o->optim.max_grad_norm);
     if (!(o->warmup_steps >= 0) || !(o->warmup_ratio >= 0 && o->warmup_ratio <= 1)) return graft_fail(err, GRAFT_BAD_INPUT, "warmup_steps", "expected steps from 0 and a ratio from 0 to 1, found %g and %g", o->warmup_steps, o->warmup_ratio);
     return GRAFT_OK;
@@ -135,6 +137,7 @@ static graft_status make_graphs(const graft_train_job *job, int level, int32_t l
 {
     memset(g, 0, sizeof *g);
     graft_status s = graft_model_graph(job->model, job->methods, job->n_methods, GRAFT_FOR_TRAIN, &g->train, err);
+    if (!s && job->options->neftune_noise_alpha > 0) s = graft_neftune(g->train, job->options->neftune_noise_alpha, err);
     if (!s) s = graft_update_graphs(&g->update, g->train, &job->options->optim, job->device, err);
     if (!s) s = graft_graph_prepare(g->train, job->device, level, layers, err);
     if (!s && job->eval) s = graft_model_graph(job->model, job->methods, job->n_methods, GRAFT_FOR_LOSS, &g->eval, err);

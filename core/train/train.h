@@ -13,6 +13,7 @@ typedef struct graft_train_options {
     const char *output_dir;
     double learning_rate;                                                                         /* 5e-5 */
     graft_optim_options optim;                                                                    /* betas 0.9 and 0.999, epsilon 1e-8, decay 0, norm 1.0; norm 0: no clipping */
+    double neftune_noise_alpha;                                                                   /* 0: no noise on embeddings (neftune.h) */
     double num_train_epochs;                                                                      /* 3 */
     int64_t max_steps;                                                                            /* <= 0: by epochs */
     int64_t per_device_train_batch_size, per_device_eval_batch_size, gradient_accumulation_steps; /* 8, 8, 1 */

@@ -3,24 +3,26 @@
 #include "tests/e2e/world.h"
 
 static const struct {
-    const char *optim, *args, *state, *rate;
+    const char *optim, *args, *state, *rate, *noise;
 } all[] = {
-    {"adamw_torch", "", "adam_v:", "learning_rate=3e-3"},
-    {"sgd", "momentum=0.9, nesterov=true", "sgd_u:", "learning_rate=0.1"},
-    {"lion_32bit", "", "lion_m:", "learning_rate=3e-3"},
-    {"adafactor", "beta1=0.9, scale_parameter=true", "ada_col:", "learning_rate=3e-2"},
-    {"muon", "", "muon_u:", "learning_rate=3e-3"},
+    {"adamw_torch", "", "adam_v:", "learning_rate=3e-3", "0"},
+    {"adamw_torch_fused", "", "adam_m:", "learning_rate=3e-3", "5"},
+    {"sgd", "momentum=0.9, nesterov=true", "sgd_u:", "learning_rate=0.1", "0"},
+    {"lion_32bit", "", "lion_m:", "learning_rate=3e-3", "0"},
+    {"adafactor", "beta1=0.9, scale_parameter=true", "ada_col:", "learning_rate=3e-2", "0"},
+    {"muon", "", "muon_u:", "learning_rate=3e-3", "0"},
 };
 
 /* Every update sees the same four samples, so the loss must fall. */
 static void run(const char *name, const char *from, const char *method, int k)
 {
-    char optim[64], args[128], resume[4200], rank[32];
+    char optim[64], args[128], resume[4200], rank[32], noise[64];
     snprintf(optim, sizeof optim, "optim=%s", all[k].optim);
     snprintf(args, sizeof args, "optim_args=%s", all[k].args);
     snprintf(resume, sizeof resume, "resume_from_checkpoint=%s", from ? from : "false");
     snprintf(rank, sizeof rank, "finetuning_type=%s", method);
-    expect_status(0, graft("train", in_world("run.yaml"), "--output_dir", in_world("%s", name), optim, args, resume, rank, "max_samples=4", "max_steps=6", "save_steps=3", "logging_steps=1", all[k].rate, "weight_decay=0.1"));
+    snprintf(noise, sizeof noise, "neftune_noise_alpha=%s", all[k].noise);
+    expect_status(0, graft("train", in_world("run.yaml"), "--output_dir", in_world("%s", name), optim, args, resume, rank, noise, "max_samples=4", "max_steps=6", "save_steps=3", "logging_steps=1", all[k].rate, "weight_decay=0.1"));
 }
 
 static double loss_at(const char *name, int line)
@@ -53,6 +55,7 @@ static void goes_on(const char *world, const char *method, const char *weights)
         ck_assert_msg(found, "%s keeps no %s", all[k].optim, all[k].state);
         graft_weights_close(w);
     }
+    ck_assert_str_ne(sha_of(in_world("whole-adamw_torch/%s", weights)), sha_of(in_world("whole-adamw_torch_fused/%s", weights))); /* noise changes a run */
     char finetuning[64], from[4200];
     snprintf(from, sizeof from, "%s", in_world("whole-adamw_torch/checkpoint-3"));
     snprintf(finetuning, sizeof finetuning, "finetuning_type=%s", method);
