@@ -12,8 +12,7 @@
 
 #include <string.h>
 
-enum { MAX_CONFIG = 1 << 20,
-       MAX_LAYERS = 4096 };
+enum { MAX_CONFIG = 1 << 20 };
 
 /* ---- opening -------------------------------------------------------------------------------------------------------------------------- */
 
@@ -74,12 +73,15 @@ static graft_status open_any(graft_model *m, const graft_registry *r, graft_erro
     return open_gguf(m, r, err);
 }
 
-/* A plugin's loop over layers runs to its end even after an error, so a hostile number is stopped here, under every name it has. */
-static void check_layers(const graft_config *c)
+/* A plugin's loops over layers and heads run to their end even after an error, so a hostile number is stopped here, under every name it has. */
+static void check_counts(const graft_config *c)
 {
-    static const char *const keys[] = {"num_hidden_layers", "num_layers", "n_layer", "n_layers"};
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        if (c->api->value(c, keys[i])) c->api->integer(c, keys[i], 1, 1, MAX_LAYERS);
+    static const struct {
+        const char *key;
+        int64_t most;
+    } counts[] = {{"num_hidden_layers", 4096}, {"num_layers", 4096}, {"n_layer", 4096}, {"n_layers", 4096}, {"num_attention_heads", 16384}, {"num_key_value_heads", 16384}, {"num_kv_heads", 16384}, {"n_head", 16384}, {"num_experts_per_tok", 1024}};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+        if (c->api->value(c, counts[i].key)) c->api->integer(c, counts[i].key, 1, 1, counts[i].most);
 }
 
 graft_status graft_model_open(const graft_registry *r, const char *path, graft_model **out, graft_error *err)
@@ -97,7 +99,7 @@ graft_status graft_model_open(const graft_registry *r, const char *path, graft_m
     if (!status) {
         m->vocab = graft_dim(m->config, "vocab_size", 0);
         m->hidden = m->config->api->value(m->config, "hidden_size") ? graft_dim(m->config, "hidden_size", 0) : 0;
-        check_layers(m->config);
+        check_counts(m->config);
         status = graft_config_check(m->config, err);
     }
     if (status) graft_model_close(m);

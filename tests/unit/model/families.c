@@ -2,6 +2,8 @@
  * masks or whole stacks of experts are read as what they are; what is missing or of another shape is said by the file's name. */
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/base/json.h"
+#include "core/base/str.h"
 #include "core/model/layout.h"
 #include "core/model/model.h"
 #include "tests/support/support.h"
@@ -247,6 +249,85 @@ START_TEST(a_missing_expert_and_a_turned_weight_are_said)
 }
 END_TEST
 
+/* ---- hostile configurations -------------------------------------------------------------------------------------------------------------------- */
+/* The text of a configuration with member `at` replaced. */
+static void write_config(const char *to, const graft_json *config, int64_t at, const graft_json *instead)
+{
+    char path[4200];
+    graft_arena *a = graft_arena_new();
+    graft_json *o = graft_json_new(a, GRAFT_JSON_OBJECT);
+    int64_t i = 0;
+    for (const graft_json *m = config->child; m; m = m->next, i++) graft_json_put(a, o, m->key, graft_json_copy(a, i == at ? instead : m));
+    graft_str text;
+    graft_str_init(&text, 0);
+    graft_json_write(&text, o, 2, 0);
+    snprintf(path, sizeof path, "%s/config.json", to);
+    FILE *f = fopen(path, "wb"); /* thousands of files: without waiting for the disk */
+    ck_assert_ptr_nonnull(f);
+    ck_assert_uint_eq(fwrite(text.data, 1, text.bytes, f), text.bytes);
+    ck_assert_int_eq(fclose(f), 0);
+    graft_str_free(&text);
+    graft_arena_free(a);
+}
+
+/* Opening and building end in a sentence or in a graph, soon. Number of refusals. */
+static int try_config(const char *dir)
+{
+    graft_model *m = NULL;
+    graft_graph *g = NULL;
+    memset(&err, 0, sizeof err);
+    err.size = sizeof err;
+    graft_status status = graft_model_open(registry, dir, &m, &err);
+    if (!status) status = graft_model_graph(m, NULL, 0, GRAFT_FOR_LOSS, &g, &err);
+    ck_assert_msg(!status || (err.message[0] && status != GRAFT_INTERNAL), "%s: status %d: %s", dir, (int)status, err.message);
+    if (g) graft_graph_free(g);
+    if (m) graft_model_close(m);
+    return status != GRAFT_OK;
+}
+
+static int try_every_member(const char *from, const char *to)
+{
+    static const char *const values[] = {"0", "1", "3", "-1", "2147483647", "1e300", "0.3", "null", "true", "\"silu\"", "[]", "{}"};
+    char path[4200];
+    int refused = 0;
+    const graft_json *config, *instead;
+    graft_arena *a = graft_arena_new();
+    snprintf(path, sizeof path, "%s/config.json", from);
+    ck_assert_ok(graft_json_parse_file(a, path, 1 << 20, 0, &config, &err));
+    for (int64_t i = 0; i < config->count; i++) {
+        for (size_t k = 0; k < sizeof values / sizeof *values; k++) {
+            ck_assert_ok(graft_json_parse(a, "value", values[k], strlen(values[k]), 0, &instead, &err));
+            write_config(to, config, i, instead);
+            refused += try_config(to);
+        }
+    }
+    graft_arena_free(a);
+    return refused;
+}
+
+START_TEST(any_setting_may_be_wrong)
+{
+    char **names, path[4096], file[4200], to[4000];
+    size_t n;
+    const char *dir = graft_test_fixture("arch");
+    snprintf(to, sizeof to, "%s", graft_test_dir("families_hostile"));
+    ck_assert_ok(graft_dir_list(dir, &names, &n, &err));
+    for (size_t i = 0; i < n; i++) {
+        char *text;
+        size_t bytes;
+        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
+        snprintf(file, sizeof file, "%s/config.v4.json", path);
+        if (!graft_path_exists(file)) continue;
+        text = bytes_of(path, &bytes);
+        snprintf(file, sizeof file, "%s/model.safetensors", to);
+        ck_assert_ok(graft_file_replace(file, text, bytes, &err));
+        graft_free(text);
+        ck_assert_int_gt(try_every_member(path, to), 20);
+    }
+    graft_dir_list_free(names, n);
+}
+END_TEST
+
 static void cases(TCase *tc)
 {
     tcase_add_checked_fixture(tc, start, stop);
@@ -254,6 +335,7 @@ static void cases(TCase *tc)
     tcase_add_test(tc, names_without_their_prefix_and_masks);
     tcase_add_test(tc, whole_stacks_of_experts);
     tcase_add_test(tc, a_missing_expert_and_a_turned_weight_are_said);
+    tcase_add_test(tc, any_setting_may_be_wrong);
 }
 
 int main(void) { return graft_test_main("families", cases); }
