@@ -27,6 +27,7 @@ typedef enum ocl_family { OCL_ELEMENT,
                           OCL_ATTENTION,
                           OCL_LOSS,
                           OCL_OPTIM,
+                          OCL_MOE,
                           OCL_FAMILIES } ocl_family;
 
 #define OCL_KERNELS(X)         \
@@ -58,7 +59,11 @@ typedef enum ocl_family { OCL_ELEMENT,
     X(squares, OPTIM)          \
     X(squares_end, OPTIM)      \
     X(adamw, OPTIM)            \
-    X(peak, OPTIM)
+    X(peak, OPTIM)             \
+    X(topk, MOE)               \
+    X(expert_order, MOE)       \
+    X(expert_rows, MOE)        \
+    X(expert_outer, MOE)
 #define OCL_KERNEL_ID_(name, family) OCL_K_##name,
 typedef enum ocl_kernel { OCL_KERNELS(OCL_KERNEL_ID_) OCL_KERNEL_COUNT } ocl_kernel;
 
@@ -113,10 +118,12 @@ typedef struct ocl_device {
 
 enum { OCL_COMPLAINT = 8 };
 /* What a kernel noted: [0] code, [1] step, [2..] numbers. */
-enum { OCL_BAD_ROW = 1,     /* row number, rows of the table */
-       OCL_BAD_LABEL = 2,   /* label, its row, size of the vocabulary */
-       OCL_BAD_BORDER = 3,  /* sequence, first row, rows, tokens */
-       OCL_BAD_CACHE = 4 }; /* sequence, first cache row, cached, rows, cache's rows */
+enum { OCL_BAD_ROW = 1,      /* row number, rows of the table */
+       OCL_BAD_LABEL = 2,    /* label, its row, size of the vocabulary */
+       OCL_BAD_BORDER = 3,   /* sequence, first row, rows, tokens */
+       OCL_BAD_CACHE = 4,    /* sequence, first cache row, cached, rows, cache's rows */
+       OCL_BAD_ORDER = 5,    /* row */
+       OCL_BAD_EXPERT = 6 }; /* expert, how many there are */
 
 graft_status ocl_failed(ocl_device *d, cl_int code, const char *doing, graft_error *err);      /* code in words; CL_SUCCESS gives GRAFT_OK */
 graft_status ocl_complaint(ocl_device *d, const cl_int note[OCL_COMPLAINT], graft_error *err); /* plan.c */
@@ -175,7 +182,7 @@ typedef struct ocl_op {
     int (*fits)(const ocl_call *c);        /* do sizes (at capacity) and attributes go together? NULL: always */
     int64_t (*scratch)(const ocl_call *c); /* bytes at the call's sizes; NULL: none */
 } ocl_op;
-extern const ocl_op ocl_elements[], ocl_matmuls[], ocl_reductions[], ocl_indices[], ocl_moves[], ocl_norms[], ocl_attentions[], ocl_losses[], ocl_optims[];
+extern const ocl_op ocl_elements[], ocl_matmuls[], ocl_reductions[], ocl_indices[], ocl_moves[], ocl_norms[], ocl_attentions[], ocl_losses[], ocl_optims[], ocl_experts[];
 const ocl_op *ocl_op_at(int32_t i); /* the i-th of all; NULL past the end */
 
 /* ---- launch.c: for the families ---- */

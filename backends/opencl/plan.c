@@ -23,7 +23,7 @@ typedef struct plan {
 
 const ocl_op *ocl_op_at(int32_t i)
 {
-    static const ocl_op *const families[] = {ocl_elements, ocl_moves, ocl_matmuls, ocl_reductions, ocl_indices, ocl_norms, ocl_attentions, ocl_losses, ocl_optims};
+    static const ocl_op *const families[] = {ocl_elements, ocl_moves, ocl_matmuls, ocl_reductions, ocl_indices, ocl_norms, ocl_attentions, ocl_losses, ocl_optims, ocl_experts};
     for (size_t f = 0; f < sizeof families / sizeof *families; f++) {
         for (const ocl_op *op = families[f]; op->name; op++) {
             if (i-- == 0) return op;
@@ -251,5 +251,7 @@ graft_status ocl_complaint(ocl_device *d, const cl_int n[OCL_COMPLAINT], graft_e
     if (n[0] == OCL_BAD_LABEL) return h->fail(err, GRAFT_BAD_INPUT, site, "%s: label %d of row %d is outside a vocabulary of %d", op, (int)n[2], (int)n[3], (int)n[4]);
     if (n[0] == OCL_BAD_BORDER)
         return h->fail(err, GRAFT_BAD_INPUT, site, "%s: sequence %d has rows %d to %lld of a batch of %d", op, (int)n[2], (int)n[3], (long long)n[3] + n[4], (int)n[5]);
+    if (n[0] == OCL_BAD_ORDER) return h->fail(err, GRAFT_BAD_INPUT, site, "%s: row %d has numbers that cannot be ordered", op, (int)n[2]);
+    if (n[0] == OCL_BAD_EXPERT) return h->fail(err, GRAFT_BAD_INPUT, site, "%s: expert %d of %d was asked for", op, (int)n[2], (int)n[3]);
     return h->fail(err, GRAFT_BAD_INPUT, site, "%s: sequence %d has cache rows %d to %lld of %d", op, (int)n[2], (int)n[3], (long long)n[3] + n[4] + n[5], (int)n[6]);
 }

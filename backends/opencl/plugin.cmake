@@ -1,7 +1,7 @@
 # The kernels' text becomes one C file of string constants, made when cmake runs and again when a kernel changes.
 file(GLOB ocl_texts CONFIGURE_DEPENDS ${folder}/kernels/*.cl)
 set(ocl_generated "/* Generated from the .cl files of the backend: the text of its kernels. */\n#include \"opencl.h\"\n\n")
-set(ocl_families element matmul reduce index norm attention loss optim)
+set(ocl_families element matmul reduce index norm attention loss optim moe)
 set(ocl_rows "")
 set(ocl_words "")
 foreach(part common ${ocl_families})

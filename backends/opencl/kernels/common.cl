@@ -17,7 +17,7 @@ typedef float wide;
 #define COMPLAINT global int *complaint, const int step
 
 enum { F32 = 1, BF16 = 2, F16 = 3, I32 = 4, Q4_0 = 7, Q4_1 = 8, Q8_0 = 9 };
-enum { BAD_ROW = 1, BAD_LABEL, BAD_BORDER, BAD_CACHE };
+enum { BAD_ROW = 1, BAD_LABEL, BAD_BORDER, BAD_CACHE, BAD_ORDER, BAD_EXPERT };
 
 /* The first complaint stays. */
 void complain(global int *complaint, int step, int code, int a, int b, int c, int d, int e)
