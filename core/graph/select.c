@@ -211,16 +211,21 @@ static void list(graft_str *out, const char *title, const char **names, size_t n
     for (size_t i = 0; i < n; i++) graft_str_printf(out, "%s%s", i ? ", " : title, names[i]);
 }
 
-static graft_status refuse(const graft_graph *g, const graft_selector *s, const item *it, graft_error *err)
+static graft_status refuse(graft_graph *g, const graft_selector *s, const item *it, graft_error *err)
 {
     const char *names[2 * MAX_LISTED];
     size_t n_names = 0, n_roles = 0;
     const char *roles[MAX_LISTED];
     graft_str text;
     for (int32_t i = 0; i < g->state->n_sites; i++) {
-        const char *dot = strrchr(g->state->sites[i].path, '.');
-        add_name(names, &n_names, dot ? dot + 1 : g->state->sites[i].path);
-        add_name(roles, &n_roles, graft_role_name(g->state->sites[i].role));
+        const graft_site *site = &g->state->sites[i];
+        const char *dot = strrchr(site->path, '.');
+        if (site->role == GRAFT_ROLE_EXPERT) { /* the hooks of linears are not called there */
+            if (item_matches(g, it, site)) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "%s: \"%s\" chooses the routed experts of %s; no adapter can be put on them, only full tuning trains them: choose other modules", s->key, it->text, site->path);
+            continue;
+        }
+        add_name(names, &n_names, dot ? dot + 1 : site->path);
+        add_name(roles, &n_roles, graft_role_name(site->role));
     }
     graft_str_init(&text, 2048);
     list(&text, " Sites: ", names, n_names);

@@ -328,6 +328,66 @@ START_TEST(any_setting_may_be_wrong)
 }
 END_TEST
 
+/* ---- methods ------------------------------------------------------------------------------------------------------------------------------------ */
+/* The training graph of a model under one method with the given arguments. */
+static graft_status train_graph(const char *path, const graft_loaded *method, const char *name, const char *args)
+{
+    graft_arena *a = graft_arena_new();
+    graft_model *m = NULL;
+    graft_graph *g = NULL;
+    const graft_json *given = NULL;
+    const graft_method_table *table = method->table;
+    graft_active_method active = {.name = name, .table = table};
+    memset(&err, 0, sizeof err);
+    err.size = sizeof err;
+    ck_assert_ok(graft_json_parse(a, "arguments", args, strlen(args), 0, &given, &err));
+    graft_status status = table->open(method->self, graft_config_new(a, "arguments", given), NULL, &active.run, &err);
+    if (!status) {
+        ck_assert_ok(graft_model_open(registry, path, &m, &err));
+        status = graft_model_graph(m, &active, 1, GRAFT_FOR_TRAIN, &g, &err);
+        if (g) graft_graph_free(g);
+        graft_model_close(m);
+        if (table->close) table->close(active.run);
+    }
+    graft_arena_free(a);
+    return status;
+}
+
+START_TEST(every_method_builds_on_every_family)
+{
+    char **names, path[4096], file[4200];
+    size_t n;
+    const char *dir = graft_test_fixture("arch");
+    const graft_entry *const *methods;
+    const size_t n_methods = graft_registry_list(registry, GRAFT_KIND_METHOD, &methods);
+    ck_assert_ok(graft_dir_list(dir, &names, &n, &err));
+    for (size_t i = 0; i < n; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
+        snprintf(file, sizeof file, "%s/config.v4.json", path);
+        if (!graft_path_exists(file)) continue;
+        for (size_t k = 0; k < n_methods; k++) {
+            const graft_loaded *method;
+            ck_assert_ok(graft_plugin_load(methods[k], &method, &err));
+            const graft_status status = train_graph(path, method, methods[k]->name, "{}");
+            ck_assert_msg(status == GRAFT_OK || (status == GRAFT_BAD_INPUT && err.message[0]), "%s on %s: status %d: %s: %s", methods[k]->name, names[i], (int)status, err.where, err.message);
+            if (status) printf("%s on %s: %s\n", methods[k]->name, names[i], err.message);
+        }
+    }
+    graft_dir_list_free(names, n);
+}
+END_TEST
+
+START_TEST(an_adapter_on_routed_experts_is_refused)
+{
+    const graft_loaded *method;
+    const graft_entry *lora = graft_registry_find(registry, GRAFT_KIND_METHOD, "lora");
+    ck_assert_ok(graft_plugin_load(lora, &method, &err));
+    ck_assert_int_eq(train_graph(graft_test_fixture("arch/mixtral"), method, "lora", "{\"lora_target\": \"w1\"}"), GRAFT_BAD_INPUT);
+    ck_assert_msg(strstr(err.message, "chooses the routed experts of model.layers.0.block_sparse_moe.experts.w1") != NULL, "%s", err.message);
+    ck_assert_int_eq(train_graph(graft_test_fixture("arch/mixtral"), method, "lora", "{\"lora_target\": \"q_proj,gate\"}"), GRAFT_OK);
+}
+END_TEST
+
 static void cases(TCase *tc)
 {
     tcase_add_checked_fixture(tc, start, stop);
@@ -336,6 +396,8 @@ static void cases(TCase *tc)
     tcase_add_test(tc, whole_stacks_of_experts);
     tcase_add_test(tc, a_missing_expert_and_a_turned_weight_are_said);
     tcase_add_test(tc, any_setting_may_be_wrong);
+    tcase_add_test(tc, every_method_builds_on_every_family);
+    tcase_add_test(tc, an_adapter_on_routed_experts_is_refused);
 }
 
 int main(void) { return graft_test_main("families", cases); }
