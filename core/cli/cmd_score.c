@@ -117,10 +117,14 @@ static graft_status score_all(graft_session *s, const graft_dataset *d, graft_er
     graft_batch *b = NULL;
     for (int64_t i = 0; i < graft_dataset_count(d); i++)
         if (graft_dataset_at(d, i).n > longest) longest = graft_dataset_at(d, i).n;
+    int64_t virtual_tokens = 0;
+    graft_status status = graft_session_virtual(s, &virtual_tokens, err);
+    longest += virtual_tokens;
     const int64_t capacity[GRAFT_SYMBOLS] = {longest, 1, longest, 0};
-    graft_status status = graft_session_load(s, GRAFT_FOR_LOSS, capacity, &g, &store, err);
+    if (!status) status = graft_session_load(s, GRAFT_FOR_LOSS, capacity, &g, &store, err);
     if (!status) status = graft_exec_new(g, store, capacity, 0, &e, err);
     if (!status) status = graft_batch_new(&b, longest, 1, err);
+    if (!status) b->virtual_tokens = virtual_tokens;
     for (int64_t i = 0; !status && i < graft_dataset_count(d); i++) {
         const graft_sample sample = graft_dataset_at(d, i);
         double loss = 0;

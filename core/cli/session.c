@@ -124,6 +124,17 @@ void graft_session_close(graft_session *s)
     *s = (graft_session){.c = s->c};
 }
 
+graft_status graft_session_virtual(graft_session *s, int64_t *n, graft_error *err)
+{
+    graft_graph *g = NULL;
+    *n = 0;
+    if (!s->n_methods) return GRAFT_OK;
+    const graft_status status = graft_model_graph(s->model, &s->method, s->n_methods, GRAFT_FOR_LOSS, &g, err);
+    if (!status) *n = graft_graph_virtual_tokens(g);
+    graft_graph_free(g);
+    return status;
+}
+
 graft_status graft_session_load(graft_session *s, graft_purpose purpose, const int64_t capacity[GRAFT_SYMBOLS], graft_graph **g, graft_store **store, graft_error *err)
 {
     const uint64_t seed = (uint64_t)graft_args_int(s->c->args, "seed");

@@ -26,6 +26,8 @@ graft_status graft_session_device(graft_session *s, graft_error *err);   /* back
 graft_status graft_session_method(graft_session *s, int train, graft_error *err);
 void graft_session_close(graft_session *s);
 
+/* How many virtual tokens the method puts before each sequence. */
+graft_status graft_session_virtual(graft_session *s, int64_t *n, graft_error *err);
 /* A graph for the purpose, prepared for the device, and a store that holds its weights, adapter included. */
 graft_status graft_session_load(graft_session *s, graft_purpose purpose, const int64_t capacity[GRAFT_SYMBOLS], graft_graph **g, graft_store **store, graft_error *err);
 

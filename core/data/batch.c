@@ -46,12 +46,14 @@ void graft_batch_clear(graft_batch *b) { b->tokens = b->sequences = b->labelled 
 
 int graft_batch_add(graft_batch *b, const graft_sample *s)
 {
-    if (s->n < 1 || s->n > b->room_tokens - b->tokens || b->sequences == b->room_sequences) return 0;
+    const int64_t before = b->virtual_tokens;
+    if (s->n < 1 || s->n > b->room_tokens - b->tokens - before || b->sequences == b->room_sequences) return 0;
     int32_t *border = b->borders + 4 * b->sequences++;
-    border[0] = (int32_t)b->tokens, border[1] = (int32_t)s->n, border[2] = border[3] = 0;
+    border[0] = (int32_t)b->tokens, border[1] = (int32_t)(s->n + before), border[2] = border[3] = 0;
+    for (int64_t i = 0; i < before; i++, b->tokens++) b->ids[b->tokens] = (int32_t)(-1 - i), b->positions[b->tokens] = (int32_t)i;
     memcpy(b->ids + b->tokens, s->ids, (size_t)s->n * sizeof *s->ids);
     for (int64_t i = 0; i < s->n; i++) {
-        b->positions[b->tokens + i] = (int32_t)i;
+        b->positions[b->tokens + i] = (int32_t)(before + i);
         b->counted += s->labels[i] != -100;
         if (!i || s->labels[i] == -100) continue;
         b->label_rows[b->labelled] = (int32_t)(b->tokens + i - 1); /* the row before predicts token i */

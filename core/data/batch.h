@@ -13,6 +13,7 @@ typedef struct graft_batch {
     int32_t *label_rows, *labels; /* [labelled]     */
     float *label_weight;          /* [labelled], filled by the trainer */
     int64_t room_tokens, room_sequences;
+    int64_t virtual_tokens; /* rows with the ids -1, -2 .. that begin each sequence, for methods that put embeddings there; 0, set after graft_batch_new */
 } graft_batch;
 graft_status graft_batch_new(graft_batch **out, int64_t max_tokens, int64_t max_sequences, graft_error *err);
 void graft_batch_free(graft_batch *b);

@@ -35,6 +35,9 @@ graft_status graft_model_graph(const graft_model *m, const graft_active_method *
 /* Reads every base weight that the store has into it. New parameters of methods start by their rule with this seed. */
 graft_status graft_model_load(const graft_model *m, const graft_graph *g, graft_store *s, uint64_t seed, graft_error *err);
 
+/* The base model's weights of a folder that graft_model_save wrote for this model. */
+graft_status graft_model_reload(const graft_model *m, const char *dir, const graft_graph *g, graft_store *s, graft_error *err);
+
 /* An adapter folder's weights into the store (names: files->prefix + graph name). A missing or unknown tensor is an error. */
 graft_status graft_adapter_load(const char *dir, const graft_active_method *method, int index, const graft_graph *g, graft_store *s, graft_error *err);
 /* Writes the method's files into dir. base: model_name_or_path for the config. */

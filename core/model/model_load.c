@@ -134,7 +134,7 @@ static graft_status fill(const graft_model *m, const graft_graph *g, graft_store
     return status;
 }
 
-graft_status graft_model_load(const graft_model *m, const graft_graph *g, graft_store *s, uint64_t seed, graft_error *err)
+static graft_status load_all(const graft_model *m, const graft_graph *g, graft_store *s, uint64_t seed, graft_error *err)
 {
     int64_t room = 1;
     for (int32_t i = 1; i < g->n_values; i++)
@@ -147,5 +147,22 @@ graft_status graft_model_load(const graft_model *m, const graft_graph *g, graft_
     graft_free(buffer);
     graft_free(scratch);
     graft_free(used);
+    return status;
+}
+
+graft_status graft_model_load(const graft_model *m, const graft_graph *g, graft_store *s, uint64_t seed, graft_error *err)
+{
+    const graft_status status = load_all(m, g, s, seed, err);
     return status ? status : graft_model_start(m, g, s, seed, err);
+}
+
+graft_status graft_model_reload(const graft_model *m, const char *dir, const graft_graph *g, graft_store *s, graft_error *err)
+{
+    graft_model saved = *m;
+    saved.path = dir;
+    graft_status status = graft_weights_open(dir, &saved.weights, err);
+    if (status) return status;
+    status = load_all(&saved, g, s, 0, err);
+    graft_weights_close(saved.weights);
+    return status;
 }

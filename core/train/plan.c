@@ -6,6 +6,7 @@
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/train/neftune.h"
+#include "core/train/replan.h"
 #include "core/train/trainer.h"
 
 #include <math.h>
@@ -139,6 +140,7 @@ static graft_status make_graphs(const graft_train_job *job, int level, int32_t l
     graft_status s = graft_model_graph(job->model, job->methods, job->n_methods, GRAFT_FOR_TRAIN, &g->train, err);
     if (!s && job->options->neftune_noise_alpha > 0) s = graft_neftune(g->train, job->options->neftune_noise_alpha, err);
     if (!s) s = graft_update_graphs(&g->update, g->train, &job->options->optim, job->device, err);
+    if (!s) graft_train_rates(&g->update, g->train);
     if (!s) s = graft_graph_prepare(g->train, job->device, level, layers, err);
     if (!s && job->eval) s = graft_model_graph(job->model, job->methods, job->n_methods, GRAFT_FOR_LOSS, &g->eval, err);
     if (!s && job->eval) s = graft_graph_prepare(g->eval, job->device, 0, 0, err);
@@ -197,6 +199,12 @@ static graft_status measure(const graft_train_job *job, const graft_train_graphs
         if (graft_update_trains(g->train, v)) m->trainable += n;
     }
     return s;
+}
+
+graft_status graft_train_remake(const graft_train_job *job, graft_memory *m, const int64_t capacity[GRAFT_SYMBOLS], const int64_t eval_capacity[GRAFT_SYMBOLS], graft_train_graphs *g, graft_error *err)
+{
+    const graft_status s = make_graphs(job, m->recompute_level, m->recompute_layers, g, err);
+    return s ? s : measure(job, g, capacity, eval_capacity, m, err);
 }
 
 /* ---- the choice ------------------------------------------------------------------------------------------------------------ */
@@ -272,8 +280,12 @@ graft_status graft_train_choose(const graft_train_job *job, const graft_train_st
     choice c = {job, capacity, eval_capacity, graphs, m, err};
     memset(m, 0, sizeof *m);
     memset(graphs, 0, sizeof *graphs);
+    int64_t virtual_tokens = 0;
     graft_status s = measure_batches(job, steps, capacity, eval_capacity, err);
+    if (!s) s = graft_train_look(job, &virtual_tokens, err);
     if (s) return s;
+    capacity[0] += virtual_tokens * capacity[1];
+    eval_capacity[0] += virtual_tokens * eval_capacity[1];
     m->tokens = capacity[0];
     m->sequences = capacity[1];
     m->labelled = capacity[2];

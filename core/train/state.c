@@ -115,6 +115,13 @@ static graft_status put_counters(const graft_trainer *t, const char *dir, graft_
     } real[] = {{"loss_since_log", t->log_loss}, {"loss_sum", t->total_loss}, {"flops", t->flops}, {"seconds", graft_trainer_moment(t).seconds}};
     for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) graft_json_put(a, o, whole[i].key, graft_json_int(a, whole[i].v));
     for (size_t i = 0; i < sizeof real / sizeof *real; i++) graft_json_put(a, o, real[i].key, graft_json_real(a, real[i].v));
+    graft_json *skipped = NULL; /* updates that were no steps of a weight */
+    for (int32_t i = 0; i < t->graphs.update.n_leaves; i++) {
+        const graft_update_leaf *leaf = &t->graphs.update.leaves[i];
+        if (leaf->skipped && !skipped) skipped = graft_json_new(a, GRAFT_JSON_OBJECT);
+        if (leaf->skipped) graft_json_put(a, skipped, leaf->name, graft_json_int(a, leaf->skipped));
+    }
+    if (skipped) graft_json_put(a, o, "skipped", skipped);
     const graft_status s = graft_journal_write(dir, COUNTERS, o, 2, 0, err);
     graft_arena_free(a);
     return s;
@@ -156,6 +163,11 @@ static graft_status take_counters(graft_trainer *t, const char *dir, graft_error
         if (t->step < 1 || t->runs < 1 || t->tokens < 0 || t->log_count < 0) s = graft_fail(err, GRAFT_BAD_INPUT, path, "the counters of the checkpoint are missing or negative; use another checkpoint");
     }
     if (!s) {
+        for (int32_t i = 0; i < t->graphs.update.n_leaves; i++) {
+            graft_update_leaf *leaf = &t->graphs.update.leaves[i];
+            const int64_t n = counter(graft_json_get(o, "skipped"), leaf->name);
+            leaf->skipped = n > 0 ? n : 0;
+        }
         say_changed(o, "samples", graft_dataset_count(t->job->train));
         say_changed(o, "per_device_train_batch_size", t->o->per_device_train_batch_size);
         say_changed(o, "gradient_accumulation_steps", t->o->gradient_accumulation_steps);
@@ -228,13 +240,7 @@ static graft_status take_weights(graft_trainer *t, const char *dir, graft_error 
 {
     const int method = adapter_method(t->job);
     if (method >= 0) return graft_adapter_resume(dir, &t->job->methods[method], method, t->graphs.train, t->store, err);
-    graft_weights *w = NULL;
-    graft_status s = graft_weights_open(dir, &w, err);
-    const graft_graph *g = t->graphs.train;
-    for (int32_t i = 1; !s && i < g->n_values; i++)
-        if (graft_update_trains(g, &g->values[i])) s = take_tensor(t, w, g->values[i].name, dir, err);
-    graft_weights_close(w);
-    return s;
+    return graft_model_reload(t->job->model, dir, t->graphs.train, t->store, err);
 }
 
 graft_status graft_trainer_resume(graft_trainer *t, const char *dir, graft_error *err)

@@ -8,6 +8,7 @@
 #include "core/base/file.h"
 #include "core/base/log.h"
 #include "core/train/checkpoint.h"
+#include "core/train/replan.h"
 #include "core/train/trainer.h"
 
 #include <math.h>
@@ -179,7 +180,8 @@ static graft_status loop(graft_trainer *t, graft_error *err)
     const graft_train_events *events = t->job->events;
     while (t->step < t->steps.total) {
         double loss = 0, norm = NAN, rate = 0;
-        graft_status s = update(t, &loss, &norm, &rate, err);
+        graft_status s = graft_trainer_step_methods(t, err);
+        if (!s) s = update(t, &loss, &norm, &rate, err);
         if (s) return s;
         t->step++;
         t->log_count++;
@@ -239,22 +241,27 @@ static void say_plan(const graft_trainer *t)
     graft_log(GRAFT_LOG_INFO, "%lld samples, %lld updates of %lld x %lld samples, up to %lld tokens in a micro-batch", (long long)graft_dataset_count(t->job->train), (long long)t->steps.total, (long long)t->o->per_device_train_batch_size, (long long)t->o->gradient_accumulation_steps, (long long)m->tokens);
 }
 
+graft_status graft_trainer_add_graphs(graft_trainer *t, graft_error *err)
+{
+    graft_status s = graft_store_add_graph(t->store, t->graphs.train, t->capacity, err);
+    if (!s && t->graphs.eval) s = graft_store_add_graph(t->store, t->graphs.eval, t->eval_capacity, err);
+    if (!s) s = graft_store_add_graph(t->store, t->graphs.update.norm, t->capacity, err);
+    if (!s) s = graft_store_add_graph(t->store, t->graphs.update.step, t->capacity, err);
+    return s ? s : graft_store_commit(t->store, err);
+}
+
 /* Graphs to weights on the device. */
 static graft_status load(graft_trainer *t, graft_error *err)
 {
     const graft_train_job *job = t->job;
     graft_status s = graft_store_new(job->device, &t->store, err);
-    if (!s) s = graft_store_add_graph(t->store, t->graphs.train, t->capacity, err);
-    if (!s && t->graphs.eval) s = graft_store_add_graph(t->store, t->graphs.eval, t->eval_capacity, err);
-    if (!s) s = graft_store_add_graph(t->store, t->graphs.update.norm, t->capacity, err);
-    if (!s) s = graft_store_add_graph(t->store, t->graphs.update.step, t->capacity, err);
-    if (!s) s = graft_store_commit(t->store, err);
+    if (!s) s = graft_trainer_add_graphs(t, err);
     if (!s) s = graft_model_load(job->model, t->graphs.train, t->store, t->o->seed, err);
     if (!s && job->adapter && job->n_methods) s = graft_adapter_load(job->adapter, &job->methods[job->n_methods - 1], job->n_methods - 1, t->graphs.train, t->store, err);
     return s;
 }
 
-static graft_status compile(graft_trainer *t, graft_error *err)
+graft_status graft_trainer_compile(graft_trainer *t, graft_error *err)
 {
     graft_status s = graft_exec_new(t->graphs.train, t->store, t->capacity, t->o->seed, &t->train, err);
     if (!s && t->graphs.eval) s = graft_exec_new(t->graphs.eval, t->store, t->eval_capacity, t->o->seed, &t->eval, err);
@@ -268,6 +275,7 @@ static graft_status make_orders(graft_trainer *t, graft_error *err)
     const int64_t tokens = t->capacity[0] > t->eval_capacity[0] ? t->capacity[0] : t->eval_capacity[0];
     const int64_t sequences = t->capacity[1] > t->eval_capacity[1] ? t->capacity[1] : t->eval_capacity[1];
     graft_status s = graft_batch_new(&t->batch, tokens, sequences, err);
+    if (!s) t->batch->virtual_tokens = graft_graph_virtual_tokens(t->graphs.train);
     if (!s) s = graft_order_new(&t->order, graft_dataset_count(t->job->train), o->per_device_train_batch_size, o->data_seed == UINT64_MAX ? o->seed : o->data_seed, !o->disable_shuffling, err);
     if (!s && t->job->eval) s = graft_order_new(&t->eval_order, graft_dataset_count(t->job->eval), o->per_device_eval_batch_size, 0, 0, err);
     return s;
@@ -306,7 +314,8 @@ graft_status graft_train(const graft_train_job *job, graft_train_result *out, gr
 {
     const graft_train_options *o = job->options;
     graft_trainer t = {.job = job, .o = o, .result = out, .eval_step = -1};
-    char checkpoint[GRAFT_CHECKPOINT_PATH];
+    char checkpoint[GRAFT_CHECKPOINT_PATH] = "";
+    int64_t done = 0;
     memset(out, 0, sizeof *out);
     out->eval_loss = NAN;
     if (!job->train) return graft_fail(err, GRAFT_BAD_INPUT, "dataset", "there is no data to train on: give dataset");
@@ -314,15 +323,17 @@ graft_status graft_train(const graft_train_job *job, graft_train_result *out, gr
     graft_status s = graft_train_count(job, &t.steps, err);
     out->total_steps = t.steps.total;
     if (!s) s = graft_schedule_new(&t.schedule, o->lr_scheduler_type, o->learning_rate, t.steps.warmup, t.steps.total, o->lr_scheduler_kwargs, err);
-    if (!s) s = graft_train_choose(job, &t.steps, &t.graphs, t.capacity, t.eval_capacity, &t.memory, err);
-    if (!s) say_plan(&t);
     if (!s) s = graft_checkpoint_tidy(o->output_dir, err);
     if (!s) s = choose_checkpoint(o, checkpoint, err);
+    if (!s && *checkpoint) s = graft_checkpoint_check(checkpoint, &done, err);
+    if (!s) s = graft_train_begin_methods(job, done, err);
+    if (!s) s = graft_train_choose(job, &t.steps, &t.graphs, t.capacity, t.eval_capacity, &t.memory, err);
+    if (!s) say_plan(&t);
     if (!s) s = prepare_folder(&t, checkpoint, err);
     if (!s) s = graft_journal_new(&t.journal, o->output_dir, t.steps.total, o->include_num_input_tokens_seen, err);
     if (!s) s = load(&t, err);
     if (!s && *checkpoint) s = graft_trainer_resume(&t, checkpoint, err);
-    if (!s) s = compile(&t, err);
+    if (!s) s = graft_trainer_compile(&t, err);
     if (!s) s = make_orders(&t, err);
     t.started = graft_trainer_clock();
     t.started_step = t.step;

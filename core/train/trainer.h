@@ -51,7 +51,13 @@ graft_status graft_train_count(const graft_train_job *job, graft_train_steps *ou
 /* Builds the graphs that fit the memory, and the promise. Capacities are those of the largest micro-batches that will come. */
 graft_status graft_train_choose(const graft_train_job *job, const graft_train_steps *steps, graft_train_graphs *graphs, int64_t capacity[GRAFT_SYMBOLS],
                                 int64_t eval_capacity[GRAFT_SYMBOLS], graft_memory *m, graft_error *err);
+/* The same again with the recomputation that m says, for capacities that were chosen; m's sizes follow. */
+graft_status graft_train_remake(const graft_train_job *job, graft_memory *m, const int64_t capacity[GRAFT_SYMBOLS], const int64_t eval_capacity[GRAFT_SYMBOLS], graft_train_graphs *g, graft_error *err);
 void graft_train_graphs_free(graft_train_graphs *g);
+
+/* ---- train.c ---- */
+graft_status graft_trainer_add_graphs(graft_trainer *t, graft_error *err); /* their tensors into the store */
+graft_status graft_trainer_compile(graft_trainer *t, graft_error *err);
 
 /* ---- state.c ---- */
 /* Writes OUT/checkpoint-STEP and prunes older ones. */

@@ -40,13 +40,20 @@ static void lora_close(void *run) { release(run); }
 uint64_t lora_hash(const char *path) { return graft_op_id(path); }
 
 /* "model.layers.0.mlp.up_proj" lies in "mlp"; PEFT compares the ends of module names, so "norm" is also every "..._norm". */
+static int lies_in(const char *path, const char *name, size_t bytes)
+{
+    for (size_t n = strlen(path); n >= bytes && n; n--)
+        if ((!path[n] || path[n] == '.') && !strncmp(path + n - bytes, name, bytes)) return 1;
+    return 0;
+}
+
 static int in_list(const graft_json *list, const char *path)
 {
-    for (const graft_json *v = list ? list->child : NULL; v; v = v->next)
-        for (size_t n = strlen(path); v->type == GRAFT_JSON_TEXT && n; n--) {
-            const int border = !path[n] || path[n] == '.';
-            if (border && n >= v->bytes && v->bytes && !strncmp(path + n - v->bytes, v->text, v->bytes)) return 1;
-        }
+    const int many = list && list->type == GRAFT_JSON_ARRAY;
+    size_t bytes = 0;
+    for (const graft_json *v = many ? list->child : list; v; v = many ? v->next : NULL)
+        for (const char *at = v->type == GRAFT_JSON_TEXT ? lora_next_name(v->text, &bytes) : NULL; at; at = lora_next_name(at + bytes, &bytes))
+            if (lies_in(path, at, bytes)) return 1;
     return 0;
 }
 

@@ -40,6 +40,9 @@ typedef struct lora {
 uint64_t lora_hash(const char *path);
 const lora_site *lora_site_at(const lora *m, const char *path); /* NULL: got no LoRA */
 
+/* Next name of "q_proj, v_proj"; NULL at the end. (peft.c) */
+const char *lora_next_name(const char *at, size_t *bytes);
+
 /* start.c: values that depend on the base model's weights. */
 graft_status lora_start(void *run, graft_tensors *t, graft_error *err);
 

@@ -14,13 +14,19 @@ static int off(const graft_json *v)
     return v->count == 0;
 }
 
-/* "a, b" as a list is the host's work for selectors only; here the user's one text becomes a list of one. */
+const char *lora_next_name(const char *at, size_t *bytes)
+{
+    at += strspn(at, ", ");
+    *bytes = strcspn(at, ", ");
+    return *bytes ? at : NULL;
+}
+
 static const graft_json *list_of(const graft_config *c, const char *key)
 {
     const graft_json *v = c->api->value(c, key);
     if (off(v)) return NULL;
-    if (v->type != GRAFT_JSON_ARRAY) c->api->error(c, key, "must be a list of module names, as [embed_tokens, lm_head]");
-    return v->type == GRAFT_JSON_ARRAY ? v : NULL;
+    if (v->type != GRAFT_JSON_ARRAY && v->type != GRAFT_JSON_TEXT) c->api->error(c, key, "must be a list of module names, as [embed_tokens, lm_head]");
+    return v;
 }
 
 static const graft_json *patterns_of(const graft_config *c, const char *key)
@@ -108,20 +114,12 @@ static int is_tail(const char *path, const char *name, size_t bytes)
     return n >= bytes && !strncmp(path + n - bytes, name, bytes) && (n == bytes || path[n - bytes - 1] == '.');
 }
 
-/* Next name of "q_proj, v_proj"; NULL at the end. */
-static const char *next_name(const char *at, size_t *bytes)
-{
-    at += strspn(at, ", ");
-    *bytes = strcspn(at, ", ");
-    return *bytes ? at : NULL;
-}
-
 /* The user's own word for the site, when it is a tail of its path: PEFT understands these as we do. */
 static const char *word_for(const graft_json *target, const char *path, size_t *bytes)
 {
     for (const graft_json *v = target->type == GRAFT_JSON_ARRAY ? target->child : target; v; v = target->type == GRAFT_JSON_ARRAY ? v->next : NULL) {
         if (v->type != GRAFT_JSON_TEXT) continue;
-        for (const char *at = next_name(v->text, bytes); at; at = next_name(at + *bytes, bytes)) {
+        for (const char *at = lora_next_name(v->text, bytes); at; at = lora_next_name(at + *bytes, bytes)) {
             const char *dot = strrchr(path, '.');
             if ((*bytes == 3 && !strncmp(at, "all", 3)) || (*bytes == 10 && !strncmp(at, "all-linear", 10))) {
                 *bytes = strlen(dot ? dot + 1 : path);
@@ -172,6 +170,25 @@ static void write_value(graft_writer *w, const char *key, const graft_json *v)
     else w->api->null(w, key);
 }
 
+/* Names in one text become a list. */
+static void write_names(const lora *m, graft_writer *w, const char *key, const graft_json *v)
+{
+    const char *names[64];
+    int32_t n = 0;
+    size_t bytes = 0;
+    if (!v || v->type != GRAFT_JSON_TEXT) {
+        write_value(w, key, v);
+        return;
+    }
+    char *text = m->host->alloc(m->host->ctx, v->bytes + 1, 1);
+    if (!text) return;
+    memcpy(text, v->text, v->bytes + 1);
+    for (const char *at = lora_next_name(text, &bytes); at && n < 64; at = lora_next_name(at + bytes, &bytes)) names[n++] = at;
+    for (int32_t i = 0; i < n; i++) text[(size_t)(names[i] - text) + strcspn(names[i], ", ")] = '\0';
+    w->api->texts(w, key, n, names);
+    m->host->release(m->host->ctx, text);
+}
+
 static void write_init(const lora *m, graft_writer *w)
 {
     char text[32] = "pissa";
@@ -203,8 +220,8 @@ graft_status lora_save(void *run, graft_writer *w, int32_t n_sites, const char *
     api->text(w, "bias", bias[m->bias]);
     api->flag(w, "fan_in_fan_out", 0);
     write_init(m, w);
-    write_value(w, "modules_to_save", m->whole);
-    write_value(w, "exclude_modules", m->excludes ? m->select->api->value(m->select, "exclude_modules") : NULL);
+    write_names(m, w, "modules_to_save", m->whole);
+    write_names(m, w, "exclude_modules", m->excludes ? m->select->api->value(m->select, "exclude_modules") : NULL);
     write_value(w, "layers_to_transform", m->layers);
     api->null(w, "layers_pattern");
     api->value(w, "rank_pattern", m->ranks ? m->ranks : &empty);
