@@ -74,6 +74,33 @@ static graft_status build(void *self, const graft_config *cfg, graft_builder *b,
     return GRAFT_OK;
 }
 
-static const graft_model_table olmo2_table = {.size = sizeof olmo2_table, .build = build, .class_name = "Olmo2ForCausalLM"};
+static const graft_gguf_name gguf_names[] = {
+    {"token_embd.weight", "model.embed_tokens.weight", NULL},
+    {"blk.#.attn_q.weight", "model.layers.#.self_attn.q_proj.weight", NULL},
+    {"blk.#.attn_k.weight", "model.layers.#.self_attn.k_proj.weight", NULL},
+    {"blk.#.attn_v.weight", "model.layers.#.self_attn.v_proj.weight", NULL},
+    {"blk.#.attn_output.weight", "model.layers.#.self_attn.o_proj.weight", NULL},
+    {"blk.#.attn_q_norm.weight", "model.layers.#.self_attn.q_norm.weight", NULL},
+    {"blk.#.attn_k_norm.weight", "model.layers.#.self_attn.k_norm.weight", NULL},
+    {"blk.#.post_attention_norm.weight", "model.layers.#.post_attention_layernorm.weight", NULL},
+    {"blk.#.post_ffw_norm.weight", "model.layers.#.post_feedforward_layernorm.weight", NULL},
+    {"blk.#.ffn_gate.weight", "model.layers.#.mlp.gate_proj.weight", NULL},
+    {"blk.#.ffn_up.weight", "model.layers.#.mlp.up_proj.weight", NULL},
+    {"blk.#.ffn_down.weight", "model.layers.#.mlp.down_proj.weight", NULL},
+    {"output_norm.weight", "model.norm.weight", NULL},
+    {"output.weight", "lm_head.weight", NULL},
+    {NULL, NULL, NULL}};
+
+static const graft_gguf_key gguf_keys[] = {
+    {"embedding_length", "hidden_size"},
+    {"block_count", "num_hidden_layers"},
+    {"feed_forward_length", "intermediate_size"},
+    {"attention.head_count", "num_attention_heads"},
+    {"attention.head_count_kv", "num_key_value_heads"},
+    {"attention.layer_norm_rms_epsilon", "rms_norm_eps"},
+    {"context_length", "max_position_embeddings"},
+    {NULL, NULL}};
+
+static const graft_model_table olmo2_table = {.size = sizeof olmo2_table, .build = build, .gguf_names = gguf_names, .gguf_keys = gguf_keys, .class_name = "Olmo2ForCausalLM"};
 
 GRAFT_ONE_TABLE("model", "graft.model/1", "olmo2", "1.0.0", &olmo2_table)

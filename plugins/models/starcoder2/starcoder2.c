@@ -75,6 +75,40 @@ static graft_status build(void *self, const graft_config *cfg, graft_builder *b,
     return GRAFT_OK;
 }
 
-static const graft_model_table starcoder2_table = {.size = sizeof starcoder2_table, .build = build, .class_name = "Starcoder2ForCausalLM"};
+static const graft_gguf_name gguf_names[] = {
+    {"token_embd.weight", "model.embed_tokens.weight", NULL},
+    {"blk.#.attn_norm.weight", "model.layers.#.input_layernorm.weight", NULL},
+    {"blk.#.attn_norm.bias", "model.layers.#.input_layernorm.bias", NULL},
+    {"blk.#.attn_q.weight", "model.layers.#.self_attn.q_proj.weight", NULL},
+    {"blk.#.attn_q.bias", "model.layers.#.self_attn.q_proj.bias", NULL},
+    {"blk.#.attn_k.weight", "model.layers.#.self_attn.k_proj.weight", NULL},
+    {"blk.#.attn_k.bias", "model.layers.#.self_attn.k_proj.bias", NULL},
+    {"blk.#.attn_v.weight", "model.layers.#.self_attn.v_proj.weight", NULL},
+    {"blk.#.attn_v.bias", "model.layers.#.self_attn.v_proj.bias", NULL},
+    {"blk.#.attn_output.weight", "model.layers.#.self_attn.o_proj.weight", NULL},
+    {"blk.#.attn_output.bias", "model.layers.#.self_attn.o_proj.bias", NULL},
+    {"blk.#.ffn_norm.weight", "model.layers.#.post_attention_layernorm.weight", NULL},
+    {"blk.#.ffn_norm.bias", "model.layers.#.post_attention_layernorm.bias", NULL},
+    {"blk.#.ffn_up.weight", "model.layers.#.mlp.c_fc.weight", NULL},
+    {"blk.#.ffn_up.bias", "model.layers.#.mlp.c_fc.bias", NULL},
+    {"blk.#.ffn_down.weight", "model.layers.#.mlp.c_proj.weight", NULL},
+    {"blk.#.ffn_down.bias", "model.layers.#.mlp.c_proj.bias", NULL},
+    {"output_norm.weight", "model.norm.weight", NULL},
+    {"output_norm.bias", "model.norm.bias", NULL},
+    {"output.weight", "lm_head.weight", NULL},
+    {NULL, NULL, NULL}};
+
+static const graft_gguf_key gguf_keys[] = {
+    {"embedding_length", "hidden_size"},
+    {"block_count", "num_hidden_layers"},
+    {"feed_forward_length", "intermediate_size"},
+    {"attention.head_count", "num_attention_heads"},
+    {"attention.head_count_kv", "num_key_value_heads"},
+    {"attention.layer_norm_epsilon", "norm_epsilon"},
+    {"attention.sliding_window", "sliding_window"},
+    {"context_length", "max_position_embeddings"},
+    {NULL, NULL}};
+
+static const graft_model_table starcoder2_table = {.size = sizeof starcoder2_table, .build = build, .gguf_names = gguf_names, .gguf_keys = gguf_keys, .class_name = "Starcoder2ForCausalLM"};
 
 GRAFT_ONE_TABLE("model", "graft.model/1", "starcoder2", "1.0.0", &starcoder2_table)

@@ -249,6 +249,37 @@ START_TEST(a_missing_expert_and_a_turned_weight_are_said)
 }
 END_TEST
 
+/* The same weights under llama.cpp's names and settings, written by its own library: each file has a folder of the same name in arch. */
+START_TEST(gguf_files_hold_the_same_models)
+{
+    char **names, path[4096], folder[4096], name[128];
+    size_t n;
+    const char *dir = graft_test_fixture("gguf_models");
+    ck_assert_ok(graft_dir_list(dir, &names, &n, &err));
+    ck_assert_uint_ge(n, 2);
+    for (size_t i = 0; i < n; i++) {
+        rig r, other;
+        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
+        snprintf(name, sizeof name, "arch/%.*s", (int)strcspn(names[i], "."), names[i]);
+        snprintf(folder, sizeof folder, "%s", graft_test_fixture(name));
+        check_reads_as(path, folder);
+        ck_assert_ok(open_rig(&r, path));
+        ck_assert_ok(open_rig(&other, folder));
+        graft_str a, b;
+        graft_str_init(&a, 0);
+        graft_str_init(&b, 0);
+        graft_graph_text(r.graph, &a);
+        graft_graph_text(other.graph, &b);
+        ck_assert_msg(a.bytes == b.bytes && !memcmp(a.data, b.data, a.bytes), "%s and %s give different graphs", path, folder);
+        graft_str_free(&a);
+        graft_str_free(&b);
+        close_rig(&r);
+        close_rig(&other);
+    }
+    graft_dir_list_free(names, n);
+}
+END_TEST
+
 /* ---- hostile configurations -------------------------------------------------------------------------------------------------------------------- */
 /* The text of a configuration with member `at` replaced. */
 static void write_config(const char *to, const graft_json *config, int64_t at, const graft_json *instead)
@@ -395,6 +426,7 @@ static void cases(TCase *tc)
     tcase_add_test(tc, names_without_their_prefix_and_masks);
     tcase_add_test(tc, whole_stacks_of_experts);
     tcase_add_test(tc, a_missing_expert_and_a_turned_weight_are_said);
+    tcase_add_test(tc, gguf_files_hold_the_same_models);
     tcase_add_test(tc, any_setting_may_be_wrong);
     tcase_add_test(tc, every_method_builds_on_every_family);
     tcase_add_test(tc, an_adapter_on_routed_experts_is_refused);
