@@ -79,7 +79,7 @@ static graft_status choose_isa(const graft_host *h, const char *word, cpu_isa *i
     return h->fail(err, GRAFT_BAD_INPUT, "isa", "expected isa scalar, avx2 or avx512, found \"%s\"", word);
 }
 
-/* The claims: every op of every family. */
+/* The claims: every op of every family but those that only fusion makes. */
 static int list_ops(cpu_device *d)
 {
     int32_t n = 0;
@@ -90,6 +90,7 @@ static int list_ops(cpu_device *d)
     if (!d->claims || !d->ops) return -1;
     for (const cpu_op *const *f = d->kernels->families; *f; f++)
         for (const cpu_op *op = *f; op->name; op++) {
+            if (op->name[0] == '.') continue;
             d->claims[d->n_claims] = (graft_op_claim){graft_op_id(op->name), op->dtypes, 1u};
             d->ops[d->n_claims++] = op;
         }

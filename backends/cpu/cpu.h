@@ -15,7 +15,7 @@
 
 enum { CPU_MAX_IN = 12,
        CPU_MAX_OUT = 6,
-       CPU_MAX_ATTR = 8,
+       CPU_MAX_ATTR = 16,
        CPU_MAX_THREADS = 256 };
 
 /* ---- features.c ---- */
@@ -120,6 +120,9 @@ typedef struct cpu_device {
 /* Zero-filled memory, 64-byte aligned; mapped says how to give it back; NULL: no memory. */
 void *cpu_take(const graft_host *host, int64_t bytes, int *mapped);
 void cpu_give(const graft_host *host, void *data, int64_t bytes, int mapped);
+
+/* Ops whose names begin with a dot are not claimed: fuse.c makes them. */
+#define CPU_MATMUL_CHAIN ".matmul_chain"
 
 /* ---- plan.c ---- */
 graft_status cpu_compile(void *dev, const graft_program *p, void **plan, graft_error *err);

@@ -1,33 +1,18 @@
 /* plan.c - a program becomes a list of steps: kernel, places of its tensors, attributes. run resolves sizes and addresses and calls.
  * Everything a run needs is allocated here: workspace and scratch belong to the device (its plans run one after another),
  * tables of rotary angles to the plan. */
-#include "cpu.h"
+#include "plan.h"
 
 #include <stdio.h>
 #include <time.h>
 
-typedef struct slot { /* where a tensor is; n_in + n_out of them a step */
-    graft_dtype dtype;
-    graft_place place;
-    int32_t rank, on;
-    int64_t dims[GRAFT_MAX_RANK], offset;
-} slot;
-
-typedef struct step {
+typedef struct table { /* shared by the steps of one op with the same inputs 1 and 2 */
     const cpu_op *op;
-    int32_t n_in, n_out, table; /* table: index or -1 */
-    slot in[CPU_MAX_IN], out[CPU_MAX_OUT];
-    cpu_attr attr[CPU_MAX_ATTR];
-    const char *name;
-    int64_t nanoseconds;
-} step;
-
-typedef struct table {
-    int32_t key[3];
+    int32_t key[2];
     int64_t bytes;
     float *data;
     int ready, mapped;
-} table; /* key: step's op, inputs 1 and 2 */
+} table;
 
 typedef struct plan {
     cpu_device *d;
@@ -75,7 +60,7 @@ static graft_status take_slots(const cpu_device *d, const graft_program *p, cons
         if (ids[i] < 0) continue;
         if (ids[i] >= p->n_tensors) return d->host->fail(err, GRAFT_INTERNAL, in->name, "expected a tensor below %d, found %d", p->n_tensors, ids[i]);
         const graft_tensor *t = &p->tensors[ids[i]];
-        out[i] = (slot){t->dtype, t->place, t->rank, 1, {t->dims[0], t->dims[1], t->dims[2], t->dims[3]}, t->offset};
+        out[i] = (slot){t->dtype, t->place, t->rank, 1, ids[i], {t->dims[0], t->dims[1], t->dims[2], t->dims[3]}, t->offset, t->bytes};
     }
     return GRAFT_OK;
 }
@@ -93,17 +78,18 @@ static void take_attrs(const cpu_op *op, const graft_instr *in, cpu_attr *out)
 }
 
 /* Steps whose tables would hold the same numbers share one. */
-static void take_table(plan *l, step *s, const graft_instr *in, int64_t bytes)
+static void take_table(plan *l, step *s, int64_t bytes)
 {
-    const int32_t key[3] = {(int32_t)(in->op & 0x7fffffff), in->n_in > 1 ? in->in[1] : -1, in->n_in > 2 ? in->in[2] : -1};
+    const int32_t key[2] = {s->n_in > 1 && s->in[1].on ? s->in[1].id : -1, s->n_in > 2 && s->in[2].on ? s->in[2].id : -1};
     for (s->table = 0; s->table < l->n_tables; s->table++)
-        if (!memcmp(l->tables[s->table].key, key, sizeof key) && l->tables[s->table].bytes == bytes) return;
+        if (l->tables[s->table].op == s->op && !memcmp(l->tables[s->table].key, key, sizeof key) && l->tables[s->table].bytes == bytes) return;
     table *t = &l->tables[l->n_tables++];
+    t->op = s->op;
     memcpy(t->key, key, sizeof key);
     t->bytes = bytes;
 }
 
-static graft_status take_step(plan *l, const graft_program *p, int32_t index, cpu_room *most, graft_error *err)
+static graft_status take_step(plan *l, const graft_program *p, int32_t index, graft_error *err)
 {
     const cpu_device *d = l->d;
     const graft_instr *in = &p->instrs[index];
@@ -118,15 +104,20 @@ static graft_status take_step(plan *l, const graft_program *p, int32_t index, cp
     if (status == GRAFT_OK) status = take_slots(d, p, in, in->out, in->n_out, CPU_MAX_OUT, s->out, err);
     if (status != GRAFT_OK) return status;
     take_attrs(s->op, in, s->attr);
-    if (!s->op->room) return GRAFT_OK;
-    cpu_call c = {.host = d->host, .pool = d->pool, .err = err};
+    return GRAFT_OK;
+}
+
+/* Raises `most` to what the step needs at capacity. */
+static void measure(plan *l, step *s, cpu_room *most, graft_error *err)
+{
+    if (!s->op || !s->op->room) return;
+    cpu_call c = {.host = l->d->host, .pool = l->d->pool, .err = err};
     fill_call(&c, s, l->capacity, NULL);
     cpu_room r = {0, 0, 0};
-    s->op->room(&c, cpu_pool_threads(d->pool), &r);
+    s->op->room(&c, cpu_pool_threads(l->d->pool), &r);
     if (r.work > most->work) most->work = r.work;
     if (r.scratch > most->scratch) most->scratch = r.scratch;
-    if (r.table) take_table(l, s, in, r.table);
-    return GRAFT_OK;
+    if (r.table) take_table(l, s, r.table);
 }
 
 static graft_status grow(const cpu_device *d, char **data, int64_t *have, int *mapped, int64_t want, int64_t copies, graft_error *err)
@@ -164,7 +155,9 @@ graft_status cpu_compile(void *dev, const graft_program *p, void **out, graft_er
     memset(l->tables, 0, n * sizeof *l->tables);
     l->n_steps = p->n_instrs;
     cpu_room most = {0, 0, 0};
-    for (int32_t i = 0; i < l->n_steps && status == GRAFT_OK; i++) status = take_step(l, p, i, &most, err);
+    for (int32_t i = 0; i < l->n_steps && status == GRAFT_OK; i++) status = take_step(l, p, i, err);
+    if (status == GRAFT_OK) status = cpu_fuse(d, l->steps, l->n_steps, p->n_tensors, err);
+    for (int32_t i = 0; i < l->n_steps && status == GRAFT_OK; i++) measure(l, &l->steps[i], &most, err);
     for (int32_t i = 0; i < l->n_tables && status == GRAFT_OK; i++) {
         l->tables[i].data = cpu_take(d->host, l->tables[i].bytes, &l->tables[i].mapped);
         if (!l->tables[i].data) status = d->host->fail(err, GRAFT_NO_MEMORY, NULL, "the cpu backend found no memory for a table of rotary angles");
@@ -202,6 +195,7 @@ static void report(const plan *l)
     for (int32_t i = 0; i < l->n_steps; i++) {
         int64_t sum = 0, calls = 0;
         int32_t first = i;
+        if (!l->steps[i].op) continue;
         describe(l, &l->steps[i], mine, sizeof mine);
         for (int32_t j = l->n_steps - 1; j >= 0; j--) {
             if (l->steps[j].op != l->steps[i].op) continue;
@@ -268,6 +262,7 @@ graft_status cpu_run(void *plan_, const graft_run *r, graft_error *err)
     for (int32_t i = 0; i < l->n_tables; i++) l->tables[i].ready = 0;
     for (int32_t i = 0; i < l->n_steps && status == GRAFT_OK; i++) {
         step *s = &l->steps[i];
+        if (!s->op) continue;
         fill_call(&c, s, r->extent, r->places);
         if (!has_work(&c, s)) continue;
         c.table = s->table >= 0 ? l->tables[s->table].data : NULL;

@@ -89,6 +89,62 @@ START_TEST(matmul_batches)
 }
 END_TEST
 
+/* Products added to each other are joined at compile time; what is left must be the same sum. */
+static void one_sum(const device *d, int64_t m, int64_t n, const int64_t k[3], int variant)
+{
+    image g = {.n = 0};
+    int32_t a[3], b[3];
+    const int32_t c = matrix(&g, m, n), y = matrix(&g, m, n), z = variant & 1 ? y : matrix(&g, m, n), last = variant & 2 ? c : matrix(&g, m, n);
+    for (int i = 0; i < 3; i++) {
+        const int ta = (variant >> i) & 1, tb = (variant >> (2 - i)) & 1;
+        a[i] = ta ? matrix(&g, k[i], m) : matrix(&g, m, k[i]);
+        b[i] = tb ? matrix(&g, n, k[i]) : matrix(&g, k[i], n);
+        fill_noise(&g, a[i], 1.0f);
+        fill_noise(&g, b[i], 1.0f);
+    }
+    fill_noise(&g, c, 1.0f);
+    for (int32_t t = 0; t < g.n; t++) g.tensors[t].place = GRAFT_PLACE_ARENA;
+    double *want = malloc((size_t)(m * n + 1) * sizeof *want);
+    static const double alpha[3] = {1.0, 2.0, 0.75};
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) {
+            want[i * n + j] = (double)floats(&g, c)[i * n + j];
+            for (int t = 0; t < 3; t++) {
+                const int ta = (variant >> t) & 1, tb = (variant >> (2 - t)) & 1;
+                for (int64_t p = 0; p < k[t]; p++)
+                    want[i * n + j] += alpha[t] * (double)floats(&g, a[t])[ta ? p * m + i : i * k[t] + p] * (double)floats(&g, b[t])[tb ? j * k[t] + p : p * n + j];
+            }
+        }
+    const int32_t in[3][3] = {{a[0], b[0], c}, {a[1], b[1], y}, {a[2], b[2], z}}, out[3] = {y, z, last};
+    graft_attr at[3][3];
+    graft_instr instrs[3];
+    for (int t = 0; t < 3; t++) {
+        const graft_attr row[] = {GRAFT_INTA("trans_a", (variant >> t) & 1), GRAFT_INTA("trans_b", (variant >> (2 - t)) & 1), GRAFT_REALA("alpha", alpha[t])};
+        memcpy(at[t], row, sizeof row);
+        instrs[t] = (graft_instr){graft_op_id("matmul/1"), "matmul/1", 3, 1, 3, in[t], &out[t], at[t]};
+    }
+    ck_assert_int_eq(run_program(d, &g, 3, instrs), GRAFT_OK);
+    char what[80];
+    snprintf(what, sizeof what, "sum of products %lld x %lld, variant %d", (long long)m, (long long)n, variant);
+    near(what, floats(&g, last), want, m * n, 4e-6, 1.0 + sqrt((double)(k[0] + k[1] + k[2])));
+    free(want);
+    free(g.data);
+}
+
+START_TEST(sums_of_products)
+{
+    FOR_EACH_DEVICE(d)
+    {
+        for (int variant = 0; variant < 8; variant++) {
+            one_sum(&d, 5, 16, (const int64_t[]){16, 16, 16}, variant);
+            one_sum(&d, 40, 50, (const int64_t[]){300, 8, 200}, variant);
+            one_sum(&d, 33, 9, (const int64_t[]){8, 130, 7}, variant);
+            one_sum(&d, 30, 70, (const int64_t[]){0, 8, 390}, variant);
+        }
+    }
+}
+END_TEST
+
 /* ---- functions of one number ------------------------------------------------------------------------------------------------------------------- */
 static double d_rsqrt(double x) { return 1.0 / sqrt(x); }
 static double d_sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
@@ -450,6 +506,7 @@ static void cases(TCase *tc)
 {
     tcase_add_test(tc, matmul_shapes);
     tcase_add_test(tc, matmul_batches);
+    tcase_add_test(tc, sums_of_products);
     tcase_add_test(tc, unary_functions);
     tcase_add_test(tc, unary_edges);
     tcase_add_test(tc, attention_shapes);

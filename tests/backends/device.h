@@ -147,18 +147,17 @@ static inline void fill_noise(const image *m, int32_t t, float width)
     for (int64_t i = 0; i < count(m, t); i++) floats(m, t)[i] = width * noise((uint64_t)t + 1, (uint64_t)i);
 }
 
-static inline graft_status run_op(const device *d, image *m, const char *op, int n_in, const int32_t *in, int n_out, const int32_t *out, int n_attr, const graft_attr *attr)
+static inline graft_status run_program(const device *d, image *m, int n_instrs, const graft_instr *instrs)
 {
     graft_error err = {.size = (uint32_t)sizeof err};
-    const graft_instr instr = {graft_op_id(op), op, n_in, n_out, n_attr, in, out, attr};
-    graft_program p = {.size = (uint32_t)sizeof p, .n_tensors = m->n, .n_instrs = 1, .tensors = m->tensors, .instrs = &instr, .compute = 1, .seed = m->seed};
-    p.place_bytes[GRAFT_PLACE_INPUT] = m->bytes;
+    graft_program p = {.size = (uint32_t)sizeof p, .n_tensors = m->n, .n_instrs = n_instrs, .tensors = m->tensors, .instrs = instrs, .compute = 1, .seed = m->seed};
+    p.place_bytes[m->tensors[0].place] = m->bytes;
     void *plan, *buffer;
     DEVICE_OK(d->table->alloc(d->dev, m->bytes, &buffer, &err));
     DEVICE_OK(d->table->upload(d->dev, buffer, 0, m->data, m->bytes, &err));
     DEVICE_OK(d->table->compile(d->dev, &p, &plan, &err));
     void *places[GRAFT_PLACES] = {NULL};
-    places[GRAFT_PLACE_INPUT] = buffer;
+    places[m->tensors[0].place] = buffer;
     const graft_run r = {.size = (uint32_t)sizeof r, .places = places, .step = m->step, .training = m->training};
     const graft_status status = d->table->run(plan, &r, &err);
     DEVICE_OK(d->table->sync(d->dev, &err));
@@ -166,6 +165,12 @@ static inline graft_status run_op(const device *d, image *m, const char *op, int
     d->table->discard(plan);
     d->table->release(d->dev, buffer);
     return status;
+}
+
+static inline graft_status run_op(const device *d, image *m, const char *op, int n_in, const int32_t *in, int n_out, const int32_t *out, int n_attr, const graft_attr *attr)
+{
+    const graft_instr instr = {graft_op_id(op), op, n_in, n_out, n_attr, in, out, attr};
+    return run_program(d, m, 1, &instr);
 }
 
 /* |got - want| <= tolerance * (scale + |want|), everywhere. */

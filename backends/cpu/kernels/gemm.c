@@ -6,9 +6,10 @@
  *
  * Stored types other than f32 are widened while packing. */
 #include "gemm.h"
+#include "ops.h"
 
 enum {
-    SKINNY = 8,
+    SKINNY = 16,
     MC = 96 / MR * MR,
     PACK_BYTES = 8 << 20, /* of op(B) at once: stays in L3 */
     K_MOST = 8192,        /* rows of op(B) at once */
@@ -18,7 +19,8 @@ enum {
 typedef struct job { /* one block of n and k of a gemm */
     const cpu_call *call;
     gemm g;
-    int64_t n0, nc, k0, kp, kc; /* columns n0 .. + nc, k0 .. + kp in blocks of kc */
+    float alpha;                /* applied when a tile is written; a term's own is relative to it and applied while packing */
+    int64_t n0, nc, k0, kp, kc; /* columns n0 .. + nc, joined k0 .. + kp in blocks of kc */
     int64_t mc, m_blocks, n_groups;
     int direct; /* op(A) is read where it lies */
     float *packed;
@@ -82,40 +84,79 @@ INLINE void pack_panel(const void *x, int64_t ld, graft_dtype t, int by_rows, in
 
 static const void *at(const void *x, graft_dtype t, int64_t i) { return (const char *)x + i * (t == GRAFT_F32 ? 4 : 2); }
 
-static __attribute__((noinline)) void pack_b_panel(const gemm *g, int64_t j, int64_t k0, int64_t kc, int64_t n_end, float *out)
+static void scale_panel(float *x, int64_t n, float by)
+{
+    for (int64_t i = 0; i < n; i++) x[i] *= by;
+}
+
+/* Columns j .. j + NR of joined rows k0 .. k0 + kc, those of each term from where it begins. */
+static __attribute__((noinline)) void pack_b_panel(const gemm *g, float alpha, int64_t j, int64_t k0, int64_t kc, int64_t n_end, float *out)
 {
     const int64_t lines = least(NR, n_end - j);
-    if (g->trans_b) pack_panel(at(g->b, g->tb, j * g->ldb + k0), g->ldb, g->tb, 0, lines, kc, out, NR);
-    else pack_panel(at(g->b, g->tb, k0 * g->ldb + j), g->ldb, g->tb, 1, lines, kc, out, NR);
+    int64_t begin = 0;
+    for (int i = 0; i < g->terms; begin += g->t[i++].k) {
+        const term *t = &g->t[i];
+        const int64_t from = most(k0, begin), k = least(k0 + kc, begin + t->k) - from, row = from - begin;
+        if (k <= 0) continue;
+        float *to = out + (from - k0) * NR;
+        if (t->trans_b) pack_panel(at(t->b, t->tb, j * t->ldb + row), t->ldb, t->tb, 0, lines, k, to, NR);
+        else pack_panel(at(t->b, t->tb, row * t->ldb + j), t->ldb, t->tb, 1, lines, k, to, NR);
+        if (t->alpha != alpha) scale_panel(to, k * NR, t->alpha / alpha);
+    }
 }
 
 static __attribute__((noinline)) void pack_a_block(const gemm *g, int64_t i0, int64_t i1, int64_t k0, int64_t kc, float *out)
 {
     for (int64_t i = i0; i < i1; i += MR, out += kc * MR) {
         const int64_t lines = least(MR, i1 - i);
-        if (g->trans_a) pack_panel(at(g->a, g->ta, k0 * g->lda + i), g->lda, g->ta, 1, lines, kc, out, MR);
-        else pack_panel(at(g->a, g->ta, i * g->lda + k0), g->lda, g->ta, 0, lines, kc, out, MR);
+        int64_t begin = 0;
+        for (int n = 0; n < g->terms; begin += g->t[n++].k) {
+            const term *t = &g->t[n];
+            const int64_t from = most(k0, begin), k = least(k0 + kc, begin + t->k) - from, row = from - begin;
+            if (k <= 0) continue;
+            float *to = out + (from - k0) * MR;
+            if (t->trans_a) pack_panel(at(t->a, t->ta, row * t->lda + i), t->lda, t->ta, 1, lines, k, to, MR);
+            else pack_panel(at(t->a, t->ta, i * t->lda + row), t->lda, t->ta, 0, lines, k, to, MR);
+        }
     }
 }
 
+/* The factor left to the tiles: that of the longest product, so that the long panels are packed as they are. */
+static float common_alpha(const gemm *g)
+{
+    const term *longest = &g->t[0];
+    for (int i = 1; i < g->terms; i++)
+        if (g->t[i].k > longest->k) longest = &g->t[i];
+    return longest->alpha != 0.0f ? longest->alpha : 1.0f;
+}
+
+static int64_t joined(const gemm *g)
+{
+    int64_t k = 0;
+    for (int i = 0; i < g->terms; i++) k += g->t[i].k;
+    return k;
+}
+
 /* Rows i0 .. i1, one panel of b: a column of tiles. tile_column has the rows packed, direct_column reads them where they lie. */
-static __attribute__((noinline)) void tile_column(const gemm *g, int64_t i0, int64_t i1, int64_t j, int64_t n, int64_t kc, const float *a, const float *b, int first)
+static __attribute__((noinline)) void tile_column(const gemm *g, float alpha, int64_t i0, int64_t i1, int64_t j, int64_t n, int64_t kc, const float *a, const float *b, int first)
 {
     const float *base = first ? g->base : g->c;
     const int64_t ldbase = first ? g->ldbase : g->ldc;
     for (int64_t i = i0; i < i1; i += MR, a += kc * MR)
-        tile(least(MR, i1 - i), n, kc, a, 1, MR, b, NR, g->alpha, g->c + i * g->ldc + j, g->ldc, base ? base + i * ldbase + j : NULL, ldbase);
+        tile(least(MR, i1 - i), n, kc, a, 1, MR, b, NR, alpha, g->c + i * g->ldc + j, g->ldc, base ? base + i * ldbase + j : NULL, ldbase);
 }
 
-static __attribute__((noinline)) void direct_column(const gemm *g, int64_t i0, int64_t i1, int64_t j, int64_t n, int64_t k, int64_t kc, const float *edge, const float *b, int first)
+/* edge: the rows of an incomplete last tile, packed. */
+static __attribute__((noinline)) void direct_column(const gemm *g, float alpha, int64_t i0, int64_t i1, int64_t j, int64_t n, int64_t k, int64_t kc, const float *edge, const float *b, int first)
 {
-    const float *base = first ? g->base : g->c, *a = (const float *)g->a + k;
-    const int64_t ldbase = first ? g->ldbase : g->ldc;
+    const float *base = first ? g->base : g->c, *a = (const float *)g->t[0].a + k;
+    const int64_t ldbase = first ? g->ldbase : g->ldc, lda = g->t[0].lda;
     for (int64_t i = i0; i < i1; i += MR) {
         const int64_t valid = least(MR, i1 - i);
+        float *c = g->c + i * g->ldc + j;
         const float *to_add = base ? base + i * ldbase + j : NULL;
-        if (valid == MR) tile_rows(MR, MR, n, kc, a + i * g->lda, g->lda, 1, b, NR, (pieces){1, 0, 0}, g->alpha, g->c + i * g->ldc + j, g->ldc, to_add, ldbase);
-        else tile(valid, n, kc, edge, 1, MR, b, NR, g->alpha, g->c + i * g->ldc + j, g->ldc, to_add, ldbase);
+        if (valid == MR) tile_rows(MR, MR, n, kc, a + i * lda, lda, 1, b, NR, (pieces){1, 0, 0}, alpha, c, g->ldc, to_add, ldbase);
+        else tile(valid, n, kc, edge, 1, MR, b, NR, alpha, c, g->ldc, to_add, ldbase);
     }
 }
 
@@ -125,7 +166,7 @@ static void pack_unit(void *ctx, int64_t unit, int thread)
     const job *w = ctx;
     const int64_t panels = (w->nc + NR - 1) / NR, padded = panels * NR, panel = unit % panels;
     const int64_t k = unit / panels * w->kc, kc = least(w->kc, w->kp - k);
-    pack_b_panel(&w->g, w->n0 + panel * NR, w->k0 + k, kc, w->n0 + w->nc, w->packed + k * padded + panel * NR * kc);
+    pack_b_panel(&w->g, w->alpha, w->n0 + panel * NR, w->k0 + k, kc, w->n0 + w->nc, w->packed + k * padded + panel * NR * kc);
 }
 
 static void rows_unit(void *ctx, int64_t unit, int thread)
@@ -135,35 +176,35 @@ static void rows_unit(void *ctx, int64_t unit, int thread)
     float *a = (float *)(void *)(w->call->scratch + thread * w->call->scratch_bytes);
     const int64_t panels = (w->nc + NR - 1) / NR, padded = panels * NR;
     const int64_t group = unit % w->n_groups, p0 = panels * group / w->n_groups, p1 = panels * (group + 1) / w->n_groups;
-    const int64_t i0 = unit / w->n_groups * w->mc, i1 = least(g->m, i0 + w->mc);
+    const int64_t i0 = unit / w->n_groups * w->mc, i1 = least(g->m, i0 + w->mc), edge = i0 + (i1 - i0) / MR * MR;
     for (int64_t k = 0; k < w->kp; k += w->kc) {
         const int64_t kc = least(w->kc, w->kp - k);
-        if (w->direct) {
-            const int64_t edge = i0 + (i1 - i0) / MR * MR;
-            if (edge < i1) pack_a_block(g, edge, i1, w->k0 + k, kc, a);
-            for (int64_t p = p0; p < p1; p++)
-                direct_column(g, i0, i1, w->n0 + p * NR, least(NR, w->nc - p * NR), w->k0 + k, kc, a, w->packed + k * padded + p * NR * kc, w->k0 + k == 0);
-            continue;
+        if (!w->direct) pack_a_block(g, i0, i1, w->k0 + k, kc, a);
+        else if (edge < i1) pack_a_block(g, edge, i1, w->k0 + k, kc, a);
+        for (int64_t p = p0; p < p1; p++) {
+            const int64_t j = w->n0 + p * NR, n = least(NR, w->nc - p * NR);
+            const float *b = w->packed + k * padded + p * NR * kc;
+            if (w->direct) direct_column(g, w->alpha, i0, i1, j, n, w->k0 + k, kc, a, b, w->k0 + k == 0);
+            else tile_column(g, w->alpha, i0, i1, j, n, kc, a, b, w->k0 + k == 0);
         }
-        pack_a_block(g, i0, i1, w->k0 + k, kc, a);
-        for (int64_t p = p0; p < p1; p++)
-            tile_column(g, i0, i1, w->n0 + p * NR, least(NR, w->nc - p * NR), kc, a, w->packed + k * padded + p * NR * kc, w->k0 + k == 0);
     }
 }
 
 static void packed_run(const cpu_call *c, const gemm *g)
 {
-    job w = {.call = c, .g = *g, .packed = (float *)(void *)c->work};
+    job w = {.call = c, .g = *g, .packed = (float *)(void *)c->work, .alpha = common_alpha(g)};
     const int threads = cpu_pool_threads(c->pool);
+    const int64_t all_k = joined(g);
     w.m_blocks = (g->m + MC - 1) / MC;
     if (w.m_blocks >= threads) w.m_blocks = round_up(w.m_blocks, threads); /* the same number of blocks for each thread */
     w.mc = round_up((g->m + w.m_blocks - 1) / w.m_blocks, MR);
     w.m_blocks = (g->m + w.mc - 1) / w.mc;
-    w.kc = k_block(g->k);
-    w.direct = !g->trans_a && g->ta == GRAFT_F32 && g->lda % 256 && g->n <= 256;
-    const int64_t kp_most = K_MOST / w.kc * w.kc;
-    for (w.k0 = 0; w.k0 < g->k; w.k0 += kp_most) {
-        w.kp = least(kp_most, g->k - w.k0);
+    w.kc = k_block(all_k);
+    w.direct = g->terms == 1 && !g->t[0].trans_a && g->t[0].ta == GRAFT_F32 && g->t[0].lda % 256 && g->n <= 256;
+    /* as much of k at once as lets a block of n be all of it, but not a few rows */
+    const int64_t kp_most = most(1, least(K_MOST, most(2048, PACK_BYTES / 4 / round_up(g->n, NR))) / w.kc) * w.kc;
+    for (w.k0 = 0; w.k0 < all_k; w.k0 += kp_most) {
+        w.kp = least(kp_most, all_k - w.k0);
         const int64_t nc_most = most(NR, PACK_BYTES / 4 / w.kp / NR * NR), n_blocks = (g->n + nc_most - 1) / nc_most;
         const int64_t nc = round_up((g->n + n_blocks - 1) / n_blocks, NR);
         for (w.n0 = 0; w.n0 < g->n; w.n0 += nc) {
@@ -179,45 +220,76 @@ static void packed_run(const cpu_call *c, const gemm *g)
 /* ---- a side of at most SKINNY ------------------------------------------------------------------------------------------------------------
  * The short operand is packed whole; the long one is read once, where it lies. "Along": the long operand's lines run along k. */
 typedef struct skinny {
-    const cpu_call *call;
     const void *x; /* the long operand */
     int64_t ldx, lines, k, per_unit;
     graft_dtype tx;
-    const float *y; /* along: [SKINNY][k padded], else [k][SKINNY] */
+    const float *y; /* along: [count][ldy], else [k][SKINNY] */
     int64_t ldy, count;
     const gemm *g;
-    int64_t step_line, step_count; /* in C (and base) */
-    int64_t base_line, base_count;
+    int64_t step_line, step_count; /* in C */
+    int64_t base_line, base_count; /* in base */
+    const float *base;
+    float alpha;
+    int64_t splits, split; /* across: pieces of k, each of `split` */
+    float *sums;           /* across: [blocks][splits][SKINNY][WIDE] */
 } skinny;
 
 INLINE void put(const skinny *s, int64_t line, int64_t i, float sum)
 {
-    const gemm *g = s->g;
-    const float product = g->alpha * sum;
-    g->c[line * s->step_line + i * s->step_count] = g->base ? g->base[line * s->base_line + i * s->base_count] + product : product;
+    const float product = s->alpha * sum;
+    s->g->c[line * s->step_line + i * s->step_count] = s->base ? s->base[line * s->base_line + i * s->base_count] + product : product;
 }
 
-/* ROWS long lines x COUNT short ones, dot products along k. */
+enum { DOTS = 4 }; /* long lines x short lines at once */
+
 INLINE void dots(const skinny *s, int rows, int count, int64_t line, int64_t i, graft_dtype t)
 {
-    vf acc[4][4] = {{{0}}};
+    vf acc[DOTS * DOTS] = {{0}};
     const float *y = s->y + i * s->ldy;
     const int64_t whole = s->k / VW * VW, left = s->k - whole;
     for (int64_t p = 0; p < whole; p += VW) {
-        vf short_side[4];
-        UNROLL for (int j = 0; j < 4; j++) short_side[j] = j < count ? v_load(y + j * s->ldy + p) : (vf){0};
-        UNROLL for (int r = 0; r < 4; r++)
+        vf v[DOTS];
+        UNROLL for (int j = 0; j < DOTS; j++) v[j] = j < count ? v_load(y + j * s->ldy + p) : (vf){0};
+        UNROLL for (int r = 0; r < DOTS; r++)
         {
             if (r >= rows) continue;
-            const vf v = vector_of(s->x, (line + r) * s->ldx + p, t);
-            UNROLL for (int j = 0; j < 4; j++) if (j < count) acc[r][j] = v_fma(v, short_side[j], acc[r][j]);
+            const vf x = vector_of(s->x, (line + r) * s->ldx + p, t);
+            UNROLL for (int j = 0; j < DOTS; j++) if (j < count) acc[r * DOTS + j] = v_fma(x, v[j], acc[r * DOTS + j]);
         }
     }
-    for (int r = 0; r < rows; r++)
-        for (int j = 0; j < count; j++) {
-            if (left) acc[r][j] = v_fma(vector_of_n(s->x, (line + r) * s->ldx + whole, left, t), v_load_n(y + j * s->ldy + whole, left), acc[r][j]);
-            put(s, line + r, i + j, v_sum(acc[r][j]));
+    if (left)
+        for (int r = 0; r < rows; r++) {
+            const vf x = vector_of_n(s->x, (line + r) * s->ldx + whole, left, t);
+            for (int j = 0; j < count; j++) acc[r * DOTS + j] = v_fma(x, v_load_n(y + j * s->ldy + whole, left), acc[r * DOTS + j]);
         }
+    float sums[DOTS * DOTS];
+    for (int j = 0; j < DOTS * DOTS; j += VW) v_store(sums + j, v_sums(acc + j));
+    for (int r = 0; r < rows; r++)
+        for (int j = 0; j < count; j++) put(s, line + r, i + j, sums[r * DOTS + j]);
+}
+
+/* One short line alone is all about reading the long ones: two vectors of four lines at a time keep enough loads under way. */
+INLINE void dots_one(const skinny *s, int64_t line, graft_dtype t)
+{
+    vf acc[DOTS][2] = {{{0}}};
+    const int64_t pairs = s->k / (2 * VW) * (2 * VW);
+    for (int64_t p = 0; p < pairs; p += 2 * VW) {
+        const vf y0 = v_load(s->y + p), y1 = v_load(s->y + p + VW);
+        UNROLL for (int r = 0; r < DOTS; r++)
+        {
+            acc[r][0] = v_fma(vector_of(s->x, (line + r) * s->ldx + p, t), y0, acc[r][0]);
+            acc[r][1] = v_fma(vector_of(s->x, (line + r) * s->ldx + p + VW, t), y1, acc[r][1]);
+        }
+    }
+    for (int r = 0; r < DOTS; r++) {
+        vf sum = acc[r][0] + acc[r][1];
+        for (int64_t p = pairs; p < s->k; p += VW) {
+            const int64_t left = s->k - p;
+            sum = v_fma(left >= VW ? vector_of(s->x, (line + r) * s->ldx + p, t) : vector_of_n(s->x, (line + r) * s->ldx + p, left, t),
+                        left >= VW ? v_load(s->y + p) : v_load_n(s->y + p, left), sum);
+        }
+        put(s, line + r, 0, v_sum(sum));
+    }
 }
 
 INLINE void dots_rows(const skinny *s, int rows, int64_t line, graft_dtype t)
@@ -232,7 +304,10 @@ INLINE void dots_rows(const skinny *s, int rows, int64_t line, graft_dtype t)
 INLINE void along_typed(const skinny *s, int64_t first, int64_t last, graft_dtype t)
 {
     int64_t line = first;
-    for (; line + 4 <= last; line += 4) dots_rows(s, 4, line, t);
+    for (; line + DOTS <= last; line += DOTS) {
+        if (s->count == 1) dots_one(s, line, t);
+        else dots_rows(s, DOTS, line, t);
+    }
     for (; line < last; line++) dots_rows(s, 1, line, t);
 }
 
@@ -246,12 +321,21 @@ static void along_unit(void *ctx, int64_t unit, int thread)
     else along_typed(s, first, last, GRAFT_F16);
 }
 
-enum { ACROSS = 2 * VW }; /* columns at once */
+/* Across: columns of the long operand, whose rows are read as they lie, DEEP at a time. A unit takes WIDE columns and, when there are few columns,
+ * one of `splits` pieces of k; the pieces are added in order. */
+enum { ACROSS = 2 * VW,
+       WIDE = 1536,
+       DEEP = 16,
+       SIDE = 8,
+       SPLITS_MOST = 8,
+       SPLIT_LEAST = 256 };
 
-INLINE void across_typed(const skinny *s, int64_t first, int64_t n, graft_dtype t)
+/* sums: [SIDE][WIDE], n columns of them. */
+INLINE void across_block(const skinny *s, int64_t first, int64_t n, int64_t p0, int64_t p1, int64_t side, float *sums, graft_dtype t)
 {
-    vf acc[SKINNY][2] = {{{0}}};
-    for (int64_t p = 0; p < s->k; p++) {
+    vf acc[SIDE][2];
+    UNROLL for (int i = 0; i < SIDE; i++) for (int j = 0; j < 2; j++) acc[i][j] = v_load(sums + i * WIDE + j * VW);
+    for (int64_t p = p0; p < p1; p++) {
         vf v[2];
         UNROLL for (int j = 0; j < 2; j++)
         {
@@ -259,96 +343,154 @@ INLINE void across_typed(const skinny *s, int64_t first, int64_t n, graft_dtype 
             v[j] = left >= VW ? vector_of(s->x, p * s->ldx + first + j * VW, t) : left > 0 ? vector_of_n(s->x, p * s->ldx + first + j * VW, left, t)
                                                                                            : (vf){0};
         }
-        UNROLL for (int i = 0; i < SKINNY; i++)
+        UNROLL for (int i = 0; i < SIDE; i++)
         {
-            const vf y = v_set(s->y[p * SKINNY + i]);
+            const vf y = v_set(s->y[p * SKINNY + side + i]);
             UNROLL for (int j = 0; j < 2; j++) acc[i][j] = v_fma(y, v[j], acc[i][j]);
         }
     }
-    float out[SKINNY][ACROSS];
-    for (int i = 0; i < SKINNY; i++)
-        for (int j = 0; j < 2; j++) v_store(out[i] + j * VW, acc[i][j]);
-    for (int64_t i = 0; i < s->count; i++)
-        for (int64_t j = 0; j < n; j++) put(s, first + j, i, out[i][j]);
+    UNROLL for (int i = 0; i < SIDE; i++) for (int j = 0; j < 2; j++) v_store(sums + i * WIDE + j * VW, acc[i][j]);
+}
+
+INLINE void across_typed(const skinny *s, int64_t first, int64_t last, int64_t p0, int64_t p1, float *sums, graft_dtype t)
+{
+    memset(sums, 0, sizeof(float) * SKINNY * WIDE);
+    for (int64_t p = p0; p < p1; p += DEEP)
+        for (int64_t side = 0; side < s->count; side += SIDE)
+            for (int64_t j = first; j < last; j += ACROSS) {
+                float *at = sums + side * WIDE + (j - first);
+                if (last - j >= ACROSS) across_block(s, j, ACROSS, p, least(p1, p + DEEP), side, at, t);
+                else across_block(s, j, last - j, p, least(p1, p + DEEP), side, at, t);
+            }
 }
 
 static void across_unit(void *ctx, int64_t unit, int thread)
 {
     (void)thread;
     const skinny *s = ctx;
-    const int64_t first = unit * ACROSS, n = least(ACROSS, s->lines - first);
-    if (s->tx == GRAFT_F32) n == ACROSS ? across_typed(s, first, ACROSS, GRAFT_F32) : across_typed(s, first, n, GRAFT_F32);
-    else if (s->tx == GRAFT_BF16) n == ACROSS ? across_typed(s, first, ACROSS, GRAFT_BF16) : across_typed(s, first, n, GRAFT_BF16);
-    else n == ACROSS ? across_typed(s, first, ACROSS, GRAFT_F16) : across_typed(s, first, n, GRAFT_F16);
+    const int64_t first = unit / s->splits * WIDE, last = least(s->lines, first + WIDE), split = unit % s->splits;
+    const int64_t p0 = split * s->split, p1 = least(s->k, p0 + s->split);
+    float *sums = s->sums + unit * SKINNY * WIDE;
+    if (s->tx == GRAFT_F32) across_typed(s, first, last, p0, p1, sums, GRAFT_F32);
+    else if (s->tx == GRAFT_BF16) across_typed(s, first, last, p0, p1, sums, GRAFT_BF16);
+    else across_typed(s, first, last, p0, p1, sums, GRAFT_F16);
 }
 
-/* Fills s from g: which side is short. Returns whether the long operand's lines run along k. */
-static int skinny_sides(skinny *s, const gemm *g, const void **small, int64_t *ld, graft_dtype *t, int *small_along)
+/* Adds the pieces of one block of columns, which begin at `sums`. */
+static void across_finish(const skinny *s, int64_t block, const float *sums)
+{
+    const int64_t first = block * WIDE, n = least(WIDE, s->lines - first);
+    for (int64_t i = 0; i < s->count; i++)
+        for (int64_t j = 0; j < n; j++) {
+            float sum = sums[i * WIDE + j];
+            for (int64_t p = 1; p < s->splits; p++) sum += sums[(p * SKINNY + i) * WIDE + j];
+            put(s, first + j, i, sum);
+        }
+}
+
+static void finish_unit(void *ctx, int64_t block, int thread)
+{
+    (void)thread;
+    const skinny *s = ctx;
+    across_finish(s, block, s->sums + block * s->splits * SKINNY * WIDE);
+}
+
+static int64_t across_blocks(int64_t lines) { return (lines + WIDE - 1) / WIDE; }
+
+static void across_run(cpu_pool *pool, skinny *s)
+{
+    const int64_t blocks = across_blocks(s->lines);
+    s->splits = pool && blocks < SPLITS_MOST ? most(1, least(SPLITS_MOST, s->k / SPLIT_LEAST)) : 1;
+    s->split = (s->k + s->splits - 1) / s->splits;
+    if (pool) {
+        cpu_pool_run(pool, blocks * s->splits, across_unit, s);
+        cpu_pool_run(pool, blocks, finish_unit, s);
+        return;
+    }
+    float *sums = s->sums;
+    for (int64_t b = 0; b < blocks; b++) {
+        s->sums = sums - b * SKINNY * WIDE; /* every block in the same place */
+        across_unit(s, b, 0);
+        across_finish(s, b, sums);
+    }
+}
+
+typedef struct small {
+    const void *x;
+    int64_t ld;
+    graft_dtype t;
+    int along;
+} small; /* the short operand */
+
+/* Fills s and o from a term: which side is short. Returns whether the long operand's lines run along k. */
+static int skinny_sides(skinny *s, small *o, const gemm *g, const term *t)
 {
     const int short_m = g->m <= g->n;
-    *small = short_m ? g->a : g->b;
-    *ld = short_m ? g->lda : g->ldb;
-    *t = short_m ? g->ta : g->tb;
-    *small_along = short_m ? !g->trans_a : g->trans_b;
-    s->x = short_m ? g->b : g->a;
-    s->ldx = short_m ? g->ldb : g->lda;
-    s->tx = short_m ? g->tb : g->ta;
+    *o = short_m ? (small){t->a, t->lda, t->ta, !t->trans_a} : (small){t->b, t->ldb, t->tb, t->trans_b};
+    s->x = short_m ? t->b : t->a;
+    s->ldx = short_m ? t->ldb : t->lda;
+    s->tx = short_m ? t->tb : t->ta;
     s->lines = short_m ? g->n : g->m;
     s->count = short_m ? g->m : g->n;
     s->step_line = short_m ? 1 : g->ldc;
     s->step_count = short_m ? g->ldc : 1;
     s->base_line = short_m ? 1 : g->ldbase;
     s->base_count = short_m ? g->ldbase : 1;
-    s->k = g->k;
+    s->k = t->k;
     s->g = g;
-    return short_m ? g->trans_b : !g->trans_a;
+    s->alpha = t->alpha;
+    return short_m ? t->trans_b : !t->trans_a;
 }
 
-static void skinny_pack(const skinny *s, int along, const void *small, int64_t ld, graft_dtype t, int small_along, float *y)
+static void skinny_pack(const skinny *s, int along, const small *o, float *y)
 {
     if (!along) {
-        if (small_along) {
-            for (int64_t i = 0; i < SKINNY; i++)
-                for (int64_t p = 0; p < s->k; p++) y[p * SKINNY + i] = i < s->count ? scalar_of(small, i * ld + p, t) : 0.0f;
-        } else {
-            for (int64_t p = 0; p < s->k; p++)
-                for (int64_t i = 0; i < SKINNY; i++) y[p * SKINNY + i] = i < s->count ? scalar_of(small, p * ld + i, t) : 0.0f;
-        }
+        memset(y, 0, (size_t)(s->k * SKINNY) * sizeof *y);
+        for (int64_t p = 0; p < s->k; p++)
+            for (int64_t i = 0; i < s->count; i++) y[p * SKINNY + i] = scalar_of(o->x, o->along ? i * o->ld + p : p * o->ld + i, o->t);
         return;
     }
     for (int64_t i = 0; i < s->count; i++)
-        for (int64_t p = 0; p < s->k; p++) y[i * s->ldy + p] = small_along ? scalar_of(small, i * ld + p, t) : scalar_of(small, p * ld + i, t);
+        for (int64_t p = 0; p < s->k; p++) y[i * s->ldy + p] = scalar_of(o->x, o->along ? i * o->ld + p : p * o->ld + i, o->t);
 }
 
-/* pool NULL: this thread alone. y: room for SKINNY * (k + VW) floats. */
+/* pool NULL: this thread alone. y: room as gemm_room says. The terms one after another. */
 static void skinny_run(cpu_pool *pool, const gemm *g, float *y)
 {
-    skinny s = {.y = y};
-    const void *small;
-    int64_t ld;
-    graft_dtype t;
-    int small_along;
-    const int along = skinny_sides(&s, g, &small, &ld, &t, &small_along);
-    s.ldy = ld;
-    if (along && small_along && t == GRAFT_F32) {
-        s.y = small;
-    } else {
-        s.ldy = along ? s.k : SKINNY;
-        skinny_pack(&s, along, small, ld, t, small_along, y);
-    }
-    s.per_unit = along ? most(4, round_up((32 << 10) / (s.k + 1), 4)) : ACROSS;
-    const int64_t units = (s.lines + s.per_unit - 1) / s.per_unit;
-    if (pool) {
-        cpu_pool_run(pool, units, along ? along_unit : across_unit, &s);
-    } else {
-        for (int64_t u = 0; u < units; u++) along ? along_unit(&s, u, 0) : across_unit(&s, u, 0);
+    int begun = 0;
+    for (int i = 0; i < g->terms; i++) {
+        if (!g->t[i].k) continue;
+        skinny s = {.y = y, .base = begun ? g->c : g->base};
+        small o;
+        const int along = skinny_sides(&s, &o, g, &g->t[i]);
+        if (begun) s.base_line = s.step_line, s.base_count = s.step_count;
+        begun = 1;
+        if (along && o.along && o.t == GRAFT_F32) {
+            s.y = o.x;
+            s.ldy = o.ld;
+        } else {
+            s.ldy = along ? s.k : SKINNY;
+            skinny_pack(&s, along, &o, y);
+        }
+        if (!along) {
+            s.sums = y + round_up(SKINNY * s.k, 16);
+            across_run(pool, &s);
+            continue;
+        }
+        s.per_unit = most(DOTS, round_up((32 << 10) / (s.k + 1), DOTS));
+        const int64_t units = (s.lines + s.per_unit - 1) / s.per_unit;
+        if (pool) {
+            cpu_pool_run(pool, units, along_unit, &s);
+        } else {
+            for (int64_t u = 0; u < units; u++) along_unit(&s, u, 0);
+        }
     }
 }
 
 /* ---- the two doors ---------------------------------------------------------------------------------------------------------------------- */
 static int trivial(const gemm *g)
 {
-    if (g->m && g->n && g->k) return 0;
+    if (g->m && g->n && joined(g)) return 0;
     for (int64_t i = 0; i < g->m; i++)
         for (int64_t j = 0; j < g->n; j++) g->c[i * g->ldc + j] = g->base ? g->base[i * g->ldbase + j] : 0.0f;
     return 1;
@@ -371,23 +513,23 @@ void K(gemm_alone)(const gemm *g, char *scratch)
         skinny_run(NULL, g, b);
         return;
     }
-    const int64_t kcs = k_block(g->k);
+    const int64_t all_k = joined(g), kcs = k_block(all_k);
+    const float alpha = common_alpha(g);
     for (int64_t j0 = 0; j0 < g->n; j0 += ALONE_N)
-        for (int64_t k = 0; k < g->k; k += kcs) {
-            const int64_t kc = least(kcs, g->k - k), j1 = least(g->n, j0 + ALONE_N);
-            for (int64_t j = j0; j < j1; j += NR) pack_b_panel(g, j, k, kc, j1, b + (j - j0) * kc);
+        for (int64_t k = 0; k < all_k; k += kcs) {
+            const int64_t kc = least(kcs, all_k - k), j1 = least(g->n, j0 + ALONE_N);
+            for (int64_t j = j0; j < j1; j += NR) pack_b_panel(g, alpha, j, k, kc, j1, b + (j - j0) * kc);
             for (int64_t i = 0; i < g->m; i += MC) {
                 pack_a_block(g, i, least(g->m, i + MC), k, kc, a);
-                for (int64_t j = j0; j < j1; j += NR) tile_column(g, i, least(g->m, i + MC), j, least(NR, j1 - j), kc, a, b + (j - j0) * kc, k == 0);
+                for (int64_t j = j0; j < j1; j += NR) tile_column(g, alpha, i, least(g->m, i + MC), j, least(NR, j1 - j), kc, a, b + (j - j0) * kc, k == 0);
             }
         }
 }
 
 void K(gemm_room)(int64_t m, int64_t n, int64_t k, cpu_room *r)
 {
-    (void)m, (void)n;
-    const int64_t rows = least(k, K_MOST);
-    const int64_t packed = most(PACK_BYTES, round_up(rows + 8, 8) * NR * 4), small = SKINNY * (k + VW) * 4;
-    r->work = most(r->work, most(packed, small));
-    r->scratch = most(r->scratch, (MC * round_up(KC_MOST, 8) + most(ALONE_N * round_up(KC_MOST, 8), SKINNY * (k + VW))) * 4);
+    const int64_t packed = most(PACK_BYTES, round_up(K_MOST + 8, 8) * NR * 4), blocks = across_blocks(most(m, n)), tile_sums = SKINNY * WIDE * 4;
+    const int64_t little = (SKINNY * k + 16) * 4;
+    r->work = most(r->work, most(packed, little + blocks * (blocks < SPLITS_MOST ? SPLITS_MOST : 1) * tile_sums));
+    r->scratch = most(r->scratch, MC * round_up(KC_MOST, 8) * 4 + most(ALONE_N * round_up(KC_MOST, 8) * 4, little + tile_sums));
 }

@@ -1,4 +1,4 @@
-/* gemm.h - C = alpha op(A) op(B) + base, and the register tile that matmul, attention and the loss are made of.
+/* gemm.h - C = sum of alpha op(A) op(B) + base, and the register tile that matmul, attention and the loss are made of.
  *
  * Tile: MR rows x NR columns of C stay in registers while k runs. a(i, k) = a[i * ai + k * ak], b(k, j) = b[k * ldb + j]: where the strides are
  * constants (packed panels) they cost nothing. Each element is summed over k in ascending order by one accumulator, so its bits depend neither
@@ -24,22 +24,29 @@ enum { MR = 4,
 enum { NR = NV * VW,
        MR_STEP = MR >= 6 ? MR / 3 : MR / 2 };
 
-typedef struct gemm {
-    int64_t m, n, k;
-    const void *a, *b; /* row-major [m, k] or transposed [k, m]; [k, n] or [n, k] */
-    int64_t lda, ldb;  /* elements between rows as stored */
+/* One product. Several of them that go to one C are multiplied as one with their k joined: [x | h] [W | B]^T = x W^T + h B^T. */
+typedef struct term {
+    const void *a, *b;   /* row-major [m, k] or transposed [k, m]; [k, n] or [n, k] */
+    int64_t lda, ldb, k; /* elements between rows as stored */
     graft_dtype ta, tb;
     int trans_a, trans_b;
+    float alpha;
+} term;
+
+enum { TERMS = 5 };
+typedef struct gemm {
+    int64_t m, n;
+    int terms;
+    term t[TERMS];
     float *c; /* [m, n] */
     int64_t ldc;
     const float *base; /* NULL: nothing is added; may be c */
     int64_t ldbase;
-    float alpha;
 } gemm;
 
 void K(gemm_run)(const cpu_call *c, const gemm *g);              /* all threads */
 void K(gemm_alone)(const gemm *g, char *scratch);                /* this thread; scratch as gemm_room says */
-void K(gemm_room)(int64_t m, int64_t n, int64_t k, cpu_room *r); /* raises r to what gemm_run and gemm_alone need */
+void K(gemm_room)(int64_t m, int64_t n, int64_t k, cpu_room *r); /* raises r to what gemm_run and gemm_alone need; k: of all terms */
 
 INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }

@@ -104,20 +104,24 @@ static void differentiate(void *ctx, int64_t slice, int thread)
 
 static void block(loss *l)
 {
-    const gemm logits = {.m = l->V, .n = l->n, .k = l->d, .a = l->head, .lda = l->d, .ta = l->thead, .b = l->hidden + l->row * l->d, .ldb = l->d, .tb = GRAFT_F32, .trans_b = 1, .c = l->z, .ldc = l->R, .alpha = l->scale};
+    const float *hidden = l->hidden + l->row * l->d;
+    gemm g = {.m = l->V, .n = l->n, .terms = 1, .c = l->z, .ldc = l->R};
+    g.t[0] = (term){.a = l->head, .lda = l->d, .ta = l->thead, .b = hidden, .ldb = l->d, .tb = GRAFT_F32, .trans_b = 1, .k = l->d, .alpha = l->scale};
     K(gemm_run)
-    (l->call, &logits);
+    (l->call, &g);
     cpu_pool_run(l->call->pool, l->slices, measure, l);
     join(l);
     if (!l->dhidden && !l->dhead) return;
     cpu_pool_run(l->call->pool, l->slices, differentiate, l);
     if (l->dhidden) {
-        const gemm g = {.m = l->n, .n = l->d, .k = l->V, .a = l->z, .lda = l->R, .ta = GRAFT_F32, .trans_a = 1, .b = l->head, .ldb = l->d, .tb = l->thead, .c = l->dhidden + l->row * l->d, .ldc = l->d, .alpha = l->scale};
+        g = (gemm){.m = l->n, .n = l->d, .terms = 1, .c = l->dhidden + l->row * l->d, .ldc = l->d};
+        g.t[0] = (term){.a = l->z, .lda = l->R, .ta = GRAFT_F32, .trans_a = 1, .b = l->head, .ldb = l->d, .tb = l->thead, .k = l->V, .alpha = l->scale};
         K(gemm_run)
         (l->call, &g);
     }
     if (l->dhead) {
-        const gemm g = {.m = l->V, .n = l->d, .k = l->n, .a = l->z, .lda = l->R, .ta = GRAFT_F32, .b = l->hidden + l->row * l->d, .ldb = l->d, .tb = GRAFT_F32, .c = l->dhead, .ldc = l->d, .base = l->row ? l->dhead : l->base, .ldbase = l->d, .alpha = l->scale};
+        g = (gemm){.m = l->V, .n = l->d, .terms = 1, .c = l->dhead, .ldc = l->d, .base = l->row ? l->dhead : l->base, .ldbase = l->d};
+        g.t[0] = (term){.a = l->z, .lda = l->R, .ta = GRAFT_F32, .b = hidden, .ldb = l->d, .tb = GRAFT_F32, .k = l->n, .alpha = l->scale};
         K(gemm_run)
         (l->call, &g);
     }
@@ -128,7 +132,7 @@ static int64_t lay_out(loss *l, char *work)
 {
     cpu_room r = {0, 0, 0};
     K(gemm_room)
-    (l->V, l->d, most(l->V, most(l->d, R_MOST)), &r);
+    (most(l->V, R_MOST), most(l->d, R_MOST), most(l->V, most(l->d, R_MOST)), &r);
     l->slices = (l->V + SLICE - 1) / SLICE;
     const int64_t widest = most(R_LEAST, most(NR, least(R_MOST, LOGIT_BYTES / 4 / most(1, l->V) / NR * NR)));
     const int64_t rows = round_up(least(widest, most(1, l->L)), NR);
@@ -182,7 +186,7 @@ static void room(const cpu_call *c, int threads, cpu_room *r)
     loss l = loss_of((cpu_call *)(uintptr_t)c);
     l.nll = NULL;
     K(gemm_room)
-    (l.V, l.d, most(l.V, most(l.d, R_MOST)), r);
+    (most(l.V, R_MOST), most(l.d, R_MOST), most(l.V, most(l.d, R_MOST)), r);
     r->work = most(r->work, lay_out(&l, NULL));
 }
 

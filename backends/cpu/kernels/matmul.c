@@ -22,8 +22,9 @@ static gemm product(const batch *b, int64_t index)
     }
     const int64_t last_a = c->in[0].dims[c->in[0].rank - 1] * c->in[0].dims[c->in[0].rank - 2];
     const int64_t last_b = c->in[1].dims[c->in[1].rank - 1] * c->in[1].dims[c->in[1].rank - 2];
-    g.a = (const char *)g.a + oa * last_a * (g.ta == GRAFT_F32 ? 4 : 2);
-    g.b = (const char *)g.b + ob * last_b * (g.tb == GRAFT_F32 ? 4 : 2);
+    term *t = &g.t[0];
+    t->a = (const char *)t->a + oa * last_a * (t->ta == GRAFT_F32 ? 4 : 2);
+    t->b = (const char *)t->b + ob * last_b * (t->tb == GRAFT_F32 ? 4 : 2);
     g.c += oc * g.m * g.n;
     if (g.base) g.base += obase * g.m * g.n;
     return g;
@@ -37,18 +38,24 @@ static void small_unit(void *ctx, int64_t unit, int thread)
     (&g, b->call->scratch + thread * b->call->scratch_bytes);
 }
 
+/* The product of two inputs with their attributes trans_a, trans_b, alpha. */
+static term term_of(const cpu_arg *a, const cpu_arg *b, const cpu_attr *attr)
+{
+    term t = {.a = a->data, .b = b->data, .lda = a->dims[a->rank - 1], .ldb = b->dims[b->rank - 1], .ta = a->dtype, .tb = b->dtype, .trans_a = attr[0].i != 0, .trans_b = attr[1].i != 0, .alpha = (float)attr[2].r};
+    t.k = a->dims[a->rank - (t.trans_a ? 2 : 1)];
+    return t;
+}
+
 static graft_status matmul(cpu_call *c)
 {
-    const cpu_arg *a = &c->in[0], *b = &c->in[1], *out = &c->out[0];
-    const int64_t rows_a = a->dims[a->rank - 2], cols_a = a->dims[a->rank - 1], cols_b = b->dims[b->rank - 1];
+    const cpu_arg *out = &c->out[0];
     batch w = {.call = c, .outer = lead(out, 0), .inner = lead(out, 1)};
-    w.g = (gemm){.a = a->data, .b = b->data, .lda = cols_a, .ldb = cols_b, .ta = a->dtype, .tb = b->dtype, .trans_a = (int)c->attr[0].i, .trans_b = (int)c->attr[1].i, .c = out->data, .alpha = (float)c->attr[2].r};
-    w.g.m = out->dims[out->rank - 2];
-    w.g.n = w.g.ldc = w.g.ldbase = out->dims[out->rank - 1];
-    w.g.k = w.g.trans_a ? rows_a : cols_a;
+    w.g = (gemm){.m = out->dims[out->rank - 2], .n = out->dims[out->rank - 1], .terms = 1, .c = out->data};
+    w.g.t[0] = term_of(&c->in[0], &c->in[1], c->attr);
+    w.g.ldc = w.g.ldbase = w.g.n;
     w.g.base = c->in[2].on ? c->in[2].data : NULL;
     const int64_t products = w.outer * w.inner;
-    if (products > 1 && (double)w.g.m * (double)w.g.n * (double)w.g.k < 4e7) {
+    if (products > 1 && (double)w.g.m * (double)w.g.n * (double)w.g.t[0].k < 4e7) {
         cpu_pool_run(c->pool, products, small_unit, &w);
         return GRAFT_OK;
     }
@@ -63,12 +70,35 @@ static graft_status matmul(cpu_call *c)
 static void matmul_room(const cpu_call *c, int threads, cpu_room *r)
 {
     (void)threads;
-    const cpu_arg *a = &c->in[0], *out = &c->out[0];
+    const term t = term_of(&c->in[0], &c->in[1], c->attr);
+    const cpu_arg *out = &c->out[0];
     K(gemm_room)
-    (out->dims[out->rank - 2], out->dims[out->rank - 1], a->dims[a->rank - (c->attr[0].i ? 2 : 1)], r);
+    (out->dims[out->rank - 2], out->dims[out->rank - 1], t.k, r);
+}
+
+/* What fuse.c makes of y = a1 b1 + c, z = a2 b2 + y ...: inputs c, a1, b1, a2, b2 ...; three attributes a product. */
+static graft_status chain(cpu_call *c)
+{
+    const cpu_arg *out = &c->out[0];
+    gemm g = {.m = out->dims[0], .n = out->dims[1], .c = out->data, .ldc = out->dims[1], .ldbase = out->dims[1]};
+    g.base = c->in[0].on ? c->in[0].data : NULL;
+    for (; g.terms < TERMS && c->in[1 + 2 * g.terms].on; g.terms++) g.t[g.terms] = term_of(&c->in[1 + 2 * g.terms], &c->in[2 + 2 * g.terms], c->attr + 3 * g.terms);
+    K(gemm_run)
+    (c, &g);
+    return GRAFT_OK;
+}
+
+static void chain_room(const cpu_call *c, int threads, cpu_room *r)
+{
+    (void)threads;
+    int64_t k = 0;
+    for (int i = 0; i < TERMS && c->in[1 + 2 * i].on; i++) k += term_of(&c->in[1 + 2 * i], &c->in[2 + 2 * i], c->attr + 3 * i).k;
+    K(gemm_room)
+    (c->out[0].dims[0], c->out[0].dims[1], k, r);
 }
 
 const cpu_op K(ops_matmul)[] = {
     {"matmul/1", FLOATS, {{"trans_a", 0}, {"trans_b", 0}, {"alpha", 1}}, matmul, matmul_room},
+    {CPU_MATMUL_CHAIN, FLOATS, {{NULL, 0}}, chain, chain_room},
     END_OF_OPS,
 };

@@ -121,11 +121,13 @@ static gemm product(const routed *m, int64_t e)
     const int64_t first = m->first[e], rows = m->first[e + 1] - first, p = m->width[0], q = m->width[1];
     if (m->outer) { /* dw [q, p] = dy^T [q, rows] x [rows, p]; rows[0] is x, rows[1] is dy */
         const int64_t at = e * p * q;
-        return (gemm){.m = q, .n = p, .k = rows, .a = m->rows[1] + first * q, .b = m->rows[0] + first * p, .lda = q, .ldb = p, .ta = GRAFT_F32, .tb = GRAFT_F32, .trans_a = 1, .c = (float *)c->out[0].data + at, .ldc = p, .ldbase = p, .base = c->in[3].on ? (const float *)c->in[3].data + at : NULL, .alpha = 1.0f};
+        const term t = {.a = m->rows[1] + first * q, .b = m->rows[0] + first * p, .lda = q, .ldb = p, .k = rows, .ta = GRAFT_F32, .tb = GRAFT_F32, .trans_a = 1, .alpha = 1.0f};
+        return (gemm){.m = q, .n = p, .terms = 1, .t = {t}, .c = (float *)c->out[0].data + at, .ldc = p, .ldbase = p, .base = c->in[3].on ? (const float *)c->in[3].data + at : NULL};
     }
     const cpu_arg *w = &c->in[1];
     const char *matrix = (const char *)w->data + e * p * q * (w->dtype == GRAFT_F32 ? 4 : 2);
-    return (gemm){.m = rows, .n = q, .k = p, .a = m->rows[0] + first * p, .b = matrix, .lda = p, .ldb = m->transposed ? q : p, .ta = GRAFT_F32, .tb = w->dtype, .trans_b = !m->transposed, .c = m->rows[1] + first * q, .ldc = q, .ldbase = q, .alpha = 1.0f};
+    const term t = {.a = m->rows[0] + first * p, .b = matrix, .lda = p, .ldb = m->transposed ? q : p, .k = p, .ta = GRAFT_F32, .tb = w->dtype, .trans_b = !m->transposed, .alpha = 1.0f};
+    return (gemm){.m = rows, .n = q, .terms = 1, .t = {t}, .c = m->rows[1] + first * q, .ldc = q, .ldbase = q};
 }
 
 static void product_unit(void *ctx, int64_t unit, int thread)

@@ -1,6 +1,8 @@
 /* optim.c - sum_squares (f64, chunks added in order) and one AdamW step in one pass over p, g, m, v. */
 #include "map.h"
 
+#include "graft/dynamic8.h"
+
 typedef struct squares {
     const float *x;
     int64_t n;
@@ -73,8 +75,78 @@ static graft_status adamw(cpu_call *c)
     return GRAFT_OK;
 }
 
+/* ---- eight bits: a unit is some blocks ---- */
+enum { BLOCK = GRAFT_DYNAMIC8_BLOCK,
+       WORDS = GRAFT_DYNAMIC8_WORDS,
+       BLOCKS = CHUNK / BLOCK };
+
+typedef struct eight {
+    graft_dynamic8 t;
+    float *x, *scales;
+    int32_t *words;
+    int64_t n;
+} eight;
+
+static void pack_block(const eight *e, int64_t b)
+{
+    const float *x = e->x + b * BLOCK;
+    const int64_t n = e->n - b * BLOCK < BLOCK ? e->n - b * BLOCK : BLOCK;
+    float largest = 0.0f;
+    for (int64_t i = 0; i < n; i++) {
+        const float y = x[i] < 0.0f ? -x[i] : x[i];
+        largest = y > largest ? y : largest;
+    }
+    if (e->scales) e->scales[b] = largest;
+    if (largest <= 0.0f) largest = 1.0f;
+    for (int64_t w = 0; w < WORDS && e->words; w++) {
+        int32_t word = 0;
+        for (int64_t k = 0; k < 3 && 3 * w + k < n; k++) word |= graft_dynamic8_code(&e->t, x[3 * w + k] / largest) << 8 * k;
+        e->words[b * WORDS + w] = word;
+    }
+}
+
+static void unpack_block(const eight *e, int64_t b)
+{
+    float *x = e->x + b * BLOCK;
+    const int64_t n = e->n - b * BLOCK < BLOCK ? e->n - b * BLOCK : BLOCK;
+    for (int64_t w = 0; 3 * w < n; w++)
+        for (int64_t k = 0; k < 3 && 3 * w + k < n; k++) x[3 * w + k] = e->t.value[e->words[b * WORDS + w] >> 8 * k & 255] * e->scales[b];
+}
+
+static void pack_unit(void *ctx, int64_t unit, int thread)
+{
+    const eight *e = ctx;
+    (void)thread;
+    for (int64_t b = unit * BLOCKS; b < (unit + 1) * BLOCKS && b * BLOCK < e->n; b++) pack_block(e, b);
+}
+
+static void unpack_unit(void *ctx, int64_t unit, int thread)
+{
+    const eight *e = ctx;
+    (void)thread;
+    for (int64_t b = unit * BLOCKS; b < (unit + 1) * BLOCKS && b * BLOCK < e->n; b++) unpack_block(e, b);
+}
+
+static graft_status dynamic8_pack(cpu_call *c)
+{
+    eight e = {.x = c->in[0].data, .words = c->out[0].on ? c->out[0].data : NULL, .scales = c->out[1].on ? c->out[1].data : NULL, .n = c->in[0].n};
+    graft_dynamic8_make(&e.t, c->attr[0].i != 0);
+    cpu_pool_run(c->pool, chunks(e.n), pack_unit, &e);
+    return GRAFT_OK;
+}
+
+static graft_status dynamic8_unpack(cpu_call *c)
+{
+    eight e = {.x = c->out[0].data, .words = c->in[0].data, .scales = c->in[1].data, .n = c->out[0].n};
+    graft_dynamic8_make(&e.t, c->attr[5].i != 0);
+    cpu_pool_run(c->pool, chunks(e.n), unpack_unit, &e);
+    return GRAFT_OK;
+}
+
 const cpu_op K(ops_optim)[] = {
     {"sum_squares/1", F32, {{NULL, 0}}, sum_squares, squares_room},
     {"adamw/1", F32, {{"decay", 1}}, adamw, NULL},
+    {"dynamic8_pack/1", F32, {{"signed", 0}}, dynamic8_pack, NULL},
+    {"dynamic8_unpack/1", F32, {{"rank", 0}, {"d0", 0}, {"d1", 0}, {"d2", 0}, {"d3", 0}, {"signed", 0}}, dynamic8_unpack, NULL},
     END_OF_OPS,
 };

@@ -142,6 +142,26 @@ INLINE float v_top(vf v)
 #endif
 }
 
+/* Lane i: the sum of vector i. */
+INLINE vf v_sums(const vf *r)
+{
+#if defined(__AVX512F__)
+    __m512 a[8], b[4], c[2];
+    UNROLL for (int i = 0; i < 8; i++) a[i] = _mm512_add_ps(_mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]), _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]));
+    UNROLL for (int i = 0; i < 4; i++)
+    {
+        const __m512d x = _mm512_castps_pd(a[2 * i]), y = _mm512_castps_pd(a[2 * i + 1]);
+        b[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(x, y)), _mm512_castpd_ps(_mm512_unpackhi_pd(x, y)));
+    }
+    UNROLL for (int i = 0; i < 2; i++) c[i] = _mm512_add_ps(_mm512_shuffle_f32x4(b[2 * i], b[2 * i + 1], 0x88), _mm512_shuffle_f32x4(b[2 * i], b[2 * i + 1], 0xdd));
+    return _mm512_add_ps(_mm512_shuffle_f32x4(c[0], c[1], 0x88), _mm512_shuffle_f32x4(c[0], c[1], 0xdd));
+#else
+    float x[VW];
+    for (int i = 0; i < VW; i++) x[i] = v_sum(r[i]);
+    return v_load(x);
+#endif
+}
+
 /* ---- stored types: f32, bf16, f16 read as f32 ---- */
 INLINE float half_to_float(uint16_t h)
 {
