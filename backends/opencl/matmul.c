@@ -13,11 +13,11 @@ static void leading(const ocl_view *x, int64_t lead[2])
 graft_status ocl_gemm(const ocl_call *call, const ocl_view *a, const ocl_view *w, const ocl_view *c, const ocl_view *y, int ta, int tb, double alpha)
 {
     const int64_t m = y->dims[y->rank - 2], n = y->dims[y->rank - 1], k = a->dims[ta ? a->rank - 2 : a->rank - 1];
-    const int64_t side = call->d->side, tile = 4 * side, inner = y->rank > 2 ? y->dims[y->rank - 3] : 1, batches = m && n ? y->n / (m * n) : 0;
+    const int64_t side = call->d->side, rows = call->d->tile_rows, cols = call->d->tile_cols, inner = y->rank > 2 ? y->dims[y->rank - 3] : 1, batches = m && n ? y->n / (m * n) : 0;
     int64_t lead[4];
     leading(a, lead);
     leading(w, lead + 2);
-    const int64_t global[3] = {(n + tile - 1) / tile * side, (m + tile - 1) / tile * side, batches}, local[3] = {side, side, 1};
+    const int64_t global[3] = {(n + cols - 1) / cols * side, (m + rows - 1) / rows * side, batches}, local[3] = {side, side, 1};
     return ocl_launch(call, OCL_K_gemm, global, local, "ttttiiiilllflv", a, w, c, y, ta, tb, (int)a->dtype, (int)w->dtype, m, n, k, alpha, inner, lead);
 }
 

@@ -80,7 +80,10 @@ static void read_limits(ocl_device *d)
     d->local_bytes = ocl_device_int(d->cl, d->id, CL_DEVICE_LOCAL_MEM_SIZE);
     d->wide = ocl_device_int(d->cl, d->id, CL_DEVICE_DOUBLE_FP_CONFIG) != 0;
     d->lanes = 64; /* describe() asks for groups of at least 64 */
-    d->side = ocl_device_int(d->cl, d->id, CL_DEVICE_MAX_WORK_GROUP_SIZE) >= 256 ? 16 : 8;
+    d->processor = (ocl_device_int(d->cl, d->id, CL_DEVICE_TYPE) & CL_DEVICE_TYPE_CPU) && d->local_bytes >= 128 << 10;
+    d->side = d->processor ? 1 : ocl_device_int(d->cl, d->id, CL_DEVICE_MAX_WORK_GROUP_SIZE) >= 256 ? 16
+                                                                                                    : 8;
+    d->tile_rows = d->processor ? 64 : 4 * d->side, d->tile_cols = d->processor ? 32 : 4 * d->side; /* as in matmul.cl */
 }
 
 static graft_status connect_device(ocl_device *d, graft_error *err)

@@ -111,8 +111,9 @@ typedef struct ocl_device {
     int lost;                /* the device answered that it is gone */
     cl_mem scratch;          /* grown by compile, shared by the device's plans: they run one after another */
     int64_t scratch_bytes, max_alloc, local_bytes;
-    int wide, lanes, side;  /* has f64; work items of a group; side of matmul's square group */
-    const struct plan *ran; /* whose complaint sync will word; its steps say where */
+    int wide, lanes;                           /* has f64; work items of a group */
+    int processor, side, tile_rows, tile_cols; /* of matmul: the variant for processors; side of a group; its tile */
+    const struct plan *ran;                    /* whose complaint sync will word; its steps say where */
     char name[96], version[160];
 } ocl_device;
 

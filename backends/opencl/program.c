@@ -178,7 +178,7 @@ graft_status ocl_family_need(ocl_device *d, ocl_family f, graft_error *err)
     char options[128], path[PATH_ROOM];
     cl_int code = CL_SUCCESS;
     if (d->programs[f]) return make_kernels(d, f, err);
-    snprintf(options, sizeof options, "-cl-std=CL1.2 -DF64=%d -DLANES=%d -DSIDE=%d", d->wide, d->lanes, d->side);
+    snprintf(options, sizeof options, "-cl-std=CL1.2 -DF64=%d -DLANES=%d -DSIDE=%d -DCPU=%d", d->wide, d->lanes, d->side, d->processor);
     const int place = cache_path(d, f, options, path);
     cl_program p = place ? from_binary(d, path, options) : NULL;
     if (!p) {

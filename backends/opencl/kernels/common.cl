@@ -1,5 +1,6 @@
 /* common.cl - in front of every family of kernels.
  *   F64     1: sums that must be exact are double          LANES  work items of a group          SIDE  side of matmul's square group
+ *   CPU     1: matmul for a processor
  * A tensor is two arguments, its buffer and its offset in bytes; offset -1: the tensor is absent. */
 #if F64
 #pragma OPENCL EXTENSION cl_khr_fp64 : enable

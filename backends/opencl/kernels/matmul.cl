@@ -1,5 +1,6 @@
-/* matmul.cl - y = alpha op(a) op(w) + c, tiled: a group of SIDE x SIDE items makes a tile of 4 SIDE x 4 SIDE results, each item 4 x 4 of them, from tiles
+/* matmul.cl - y = alpha op(a) op(w) + c, tiled. CPU 1: one work item a group, see below. Else: a group of SIDE x SIDE items makes a tile of 4 SIDE x 4 SIDE results, each item 4 x 4 of them, from tiles
  * of a and w in local memory, which are read in vectors of four along whichever axis is contiguous. */
+#if !CPU
 #define TILE (4 * SIDE)
 #define DEPTH 16
 
@@ -71,3 +72,62 @@ kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void gemm(TENSOR(a),
         }
     }
 }
+
+#else
+/* A processor: one item makes a tile of ROWS x COLS from panels that it packs into local memory, DEPTH of K at a time, in vectors of 16 numbers. */
+#define ROWS 64
+#define COLS 32
+#define DEPTH 256
+
+/* Rows r0 .. of a matrix of R rows and K columns to panel[k][r]; along: its memory runs along k, else along r. Outside it is 0. */
+void pack(local float *panel, int width, global const uchar *p, int dtype, long base, long R, long K, long r0, long k0, int depth, int along)
+{
+    const long row_step = along ? K : 1, k_step = along ? 1 : R;
+    const int inside = (int)min((long)width, R - r0);
+    global const float *f = (global const float *)p + base + r0 * row_step + k0 * k_step;
+    for (int r = 0; r < width; r++) {
+        for (int k = 0; k < depth; k++) {
+            const long at = r * row_step + k * k_step;
+            panel[k * width + r] = r >= inside ? 0.0f : dtype == F32 ? f[at] : get(p, dtype, base + r0 * row_step + k0 * k_step + at);
+        }
+    }
+}
+
+#define ROW(i) \
+    u##i = fma((float16)(from[i]), w0, u##i); \
+    v##i = fma((float16)(from[i]), w1, v##i);
+#define START(i) float16 u##i = vload16(0, out + i * COLS), v##i = vload16(1, out + i * COLS);
+#define STOP(i) \
+    vstore16(u##i, 0, out + i * COLS); \
+    vstore16(v##i, 1, out + i * COLS);
+#define EIGHT(x) x(0) x(1) x(2) x(3) x(4) x(5) x(6) x(7)
+
+kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm(TENSOR(a), TENSOR(w), TENSOR(c), TENSOR(y), int ta, int tb, int a_type, int w_type, long M, long N, long K,
+                                                                float alpha, long inner, long4 lead)
+{
+    local float pa[DEPTH * ROWS], pw[DEPTH * COLS], sum[ROWS * COLS];
+    const long n0 = (long)get_group_id(0) * COLS, m0 = (long)get_group_id(1) * ROWS, batch = get_group_id(2);
+    const long a_base = batch / inner * lead.s0 + batch % inner * lead.s1, w_base = batch / inner * lead.s2 + batch % inner * lead.s3;
+    const int rows = (int)min((long)ROWS, M - m0), cols = (int)min((long)COLS, N - n0);
+    for (int i = 0; i < ROWS * COLS; i++) sum[i] = 0.0f;
+    for (long k0 = 0; k0 < K; k0 += DEPTH) {
+        const int depth = (int)min((long)DEPTH, K - k0);
+        pack(pa, ROWS, RAW(a), a_type, a_base, M, K, m0, k0, depth, !ta);
+        pack(pw, COLS, RAW(w), w_type, w_base, N, K, n0, k0, depth, tb);
+        for (int r = 0; r < rows; r += 8) {
+            local float *out = sum + r * COLS;
+            EIGHT(START)
+            for (int k = 0; k < depth; k++) {
+                const float16 w0 = vload16(0, pw + k * COLS), w1 = vload16(1, pw + k * COLS);
+                local const float *from = pa + k * ROWS + r;
+                EIGHT(ROW)
+            }
+            EIGHT(STOP)
+        }
+    }
+    for (int r = 0; r < rows; r++) {
+        const long at = (batch * M + m0 + r) * N + n0;
+        for (int j = 0; j < cols; j++) F(y)[at + j] = alpha * sum[r * COLS + j] + (THERE(c) ? F(c)[at + j] : 0.0f);
+    }
+}
+#endif
