@@ -9,7 +9,7 @@
 
 enum { PRODUCTS_MOST = 5,
        INPUTS_MOST = 1 + 2 * PRODUCTS_MOST };
-_Static_assert(INPUTS_MOST <= CPU_MAX_IN && 3 * PRODUCTS_MOST <= CPU_MAX_ATTR, "a step has room for a chain");
+_Static_assert((int)INPUTS_MOST <= (int)CPU_MAX_IN && 3 * PRODUCTS_MOST <= (int)CPU_MAX_ATTR, "a step has room for a chain");
 
 static int overlap(const slot *a, const slot *b)
 {
