@@ -152,6 +152,12 @@ void graft_map_close(graft_map *m)
     *m = (graft_map){0};
 }
 
+void graft_map_forget(const void *data, int64_t bytes)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = ((uintptr_t)data + page - 1) / page * page, to = ((uintptr_t)data + (uintptr_t)bytes) / page * page;
+    if (to > from) (void)madvise((void *)from, to - from, MADV_DONTNEED); /* whole pages only; a refusal costs memory, nothing else */
+}
+
 graft_status graft_file_read(const char *path, int64_t max_bytes, char **data, size_t *bytes, graft_error *err)
 {
     graft_status status = GRAFT_OK;

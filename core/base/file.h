@@ -8,6 +8,8 @@
 typedef struct graft_map { const uint8_t *data; int64_t bytes; } graft_map;
 graft_status graft_map_open(graft_map *m, const char *path, graft_error *err);
 void         graft_map_close(graft_map *m);
+/* A part of a mapping that was read may leave memory; reading it again fetches it from the file. [any] */
+void         graft_map_forget(const void *data, int64_t bytes);
 
 /* Whole file into memory of graft_calloc, NUL-terminated; more than max_bytes is an error. */
 graft_status graft_file_read(const char *path, int64_t max_bytes, char **data, size_t *bytes, graft_error *err);

@@ -284,5 +284,6 @@ graft_status graft_weights_read_f32(const graft_weight_info *t, float *out, graf
     r.row_bytes = r.columns / s->block * s->bytes;
     r.rows_per_task = (CHUNK + r.columns - 1) / r.columns;
     graft_parallel((r.rows + r.rows_per_task - 1) / r.rows_per_task, read_rows, &r);
+    graft_map_forget(t->data, t->bytes); /* it is in the caller's hands now: not twice in memory */
     return GRAFT_OK;
 }
