@@ -87,7 +87,7 @@ static void try_join(const fuser *f, int32_t j)
     step *last = &f->steps[j];
     if (!is_matmul(last) || last->n_in < 3 || !last->in[2].on || last->in[2].place != GRAFT_PLACE_ARENA) return;
     const int32_t y = last->in[2].id, i = f->maker[y];
-    if (i < 0 || f->readers[y] != 1 || others_read(f, i, j)) return;
+    if (i < 0 || i >= j || f->readers[y] != 1 || others_read(f, i, j)) return;
     step *first = &f->steps[i];
     const int plain = is_matmul(first);
     if (!plain && !(is_chain(f, first) && first->n_in + 2 <= INPUTS_MOST)) return;

@@ -2,6 +2,8 @@
  * backend, a checkpoint that goes on on the other one, the second queue and its events, the choice by name. */
 #include "tests/e2e/world.h"
 
+#include "core/base/config.h"
+#include "core/graph/check.h"
 #include "core/graph/rates.h"
 
 #include <math.h>
@@ -110,6 +112,36 @@ START_TEST(selftest_passes_and_reports)
 }
 END_TEST
 
+/* ---- kernels of devices that are not here: matmul in groups, as on a GPU ------------------------------------------------------------------- */
+static void agrees(void *ctx, const graft_check_row *row)
+{
+    int *n = ctx;
+    if (!row->claimed) return;
+    ck_assert_msg(!row->trouble[0] && row->worst <= graft_check_tolerance && row->repeats, "%s: %g %s", row->op, row->worst, row->trouble);
+    (*n)++;
+}
+
+START_TEST(matmul_in_groups)
+{
+    graft_candidate c;
+    graft_device here, plain;
+    if (!usable(&c)) return;
+    for (int side = 8; side <= 16; side += 8) {
+        graft_arena *a = graft_arena_new();
+        graft_json *o = graft_json_new(a, GRAFT_JSON_OBJECT);
+        int n = 0;
+        graft_json_put(a, o, "opencl_side", graft_json_int(a, side));
+        ck_assert_ok(graft_device_open(registry, "opencl", graft_config_new(a, "test", o), &here, &err));
+        ck_assert_ok(graft_device_open(registry, "reference", NULL, &plain, &err));
+        ck_assert_ok(graft_check_ops(&here, &plain, agrees, &n, &err));
+        ck_assert_int_gt(n, 50);
+        graft_device_close(&here);
+        graft_device_close(&plain);
+        graft_arena_free(a);
+    }
+}
+END_TEST
+
 /* ---- queues ------------------------------------------------------------------------------------------------------------------------------------ */
 /* Up on queue 1, across by queue 0, down on queue 1, each waiting for the other by an event. */
 START_TEST(queues_wait_for_each_other)
@@ -178,6 +210,7 @@ static void cases(TCase *tc)
     tcase_add_test(tc, full_trains_alike_and_checkpoints_move);
     tcase_add_test(tc, named_it_is_that_or_nothing);
     tcase_add_test(tc, selftest_passes_and_reports);
+    tcase_add_test(tc, matmul_in_groups);
     tcase_add_test(tc, queues_wait_for_each_other);
     tcase_add_test(tc, a_processor_scores_below_its_own_backend);
 }
