@@ -11,7 +11,12 @@ typedef struct bloom {
 
 static bloom read_config(const graft_config *c)
 {
-    bloom m = {.d = graft_dim(c, "hidden_size", 0), .heads = graft_dim(c, "num_attention_heads", 0), .layers = graft_dim(c, "num_hidden_layers", 0), .vocab = graft_dim(c, "vocab_size", 0), .eps = graft_real(c, "layer_norm_epsilon", 1e-5, 0.0, 1.0)};
+    bloom m = {0};
+    m.d = graft_dim(c, "hidden_size", 0);
+    m.heads = graft_dim(c, "num_attention_heads", 0);
+    m.layers = graft_dim(c, "num_hidden_layers", 0);
+    m.vocab = graft_dim(c, "vocab_size", 0);
+    m.eps = graft_real(c, "layer_norm_epsilon", 1e-5, 0.0, 1.0);
     m.head = m.d / m.heads;
     m.from_norm = graft_flag(c, "apply_residual_connection_post_layernorm", 0);
     m.tied = graft_flag(c, "tie_word_embeddings", 1);
@@ -84,6 +89,12 @@ static const graft_config_word config_words[] = {
     {"n_layer", "num_hidden_layers"},
     {NULL, NULL}};
 
-static const graft_model_table bloom_table = {.size = sizeof bloom_table, .build = build, .class_name = "BloomForCausalLM", .config_words = config_words, .prefix = "transformer."};
+static const graft_model_table bloom_table = {
+    .size = sizeof bloom_table,
+    .build = build,
+    .class_name = "BloomForCausalLM",
+    .config_words = config_words,
+    .prefix = "transformer.",
+};
 
 GRAFT_ONE_TABLE("model", "graft.model/1", "bloom", "1.0.0", &bloom_table)

@@ -22,7 +22,13 @@ static double score_scale(const graft_config *c, int64_t head)
 
 static deepseek read_config(const graft_config *c)
 {
-    deepseek m = {.d = graft_dim(c, "hidden_size", 0), .f = graft_dim(c, "intermediate_size", 0), .heads = graft_dim(c, "num_attention_heads", 0), .layers = graft_dim(c, "num_hidden_layers", 0), .vocab = graft_dim(c, "vocab_size", 0), .eps = graft_real(c, "rms_norm_eps", 1e-6, 0.0, 1.0)};
+    deepseek m = {0};
+    m.d = graft_dim(c, "hidden_size", 0);
+    m.f = graft_dim(c, "intermediate_size", 0);
+    m.heads = graft_dim(c, "num_attention_heads", 0);
+    m.layers = graft_dim(c, "num_hidden_layers", 0);
+    m.vocab = graft_dim(c, "vocab_size", 0);
+    m.eps = graft_real(c, "rms_norm_eps", 1e-6, 0.0, 1.0);
     m.q_rank = c->api->value(c, "q_lora_rank") ? graft_dim(c, "q_lora_rank", 0) : 0;
     m.kv_rank = graft_dim(c, "kv_lora_rank", 512);
     m.still = graft_dim(c, "qk_nope_head_dim", 128);
@@ -168,6 +174,12 @@ static const graft_weight_layout layouts[] = {
 /* Only this part of a head rotates: for the host it is the head. */
 static const graft_config_word config_words[] = {{"qk_rope_head_dim", "head_dim"}, {NULL, NULL}};
 
-static const graft_model_table deepseek_v3_table = {.size = sizeof deepseek_v3_table, .build = build, .class_name = "DeepseekV3ForCausalLM", .layouts = layouts, .config_words = config_words};
+static const graft_model_table deepseek_v3_table = {
+    .size = sizeof deepseek_v3_table,
+    .build = build,
+    .class_name = "DeepseekV3ForCausalLM",
+    .layouts = layouts,
+    .config_words = config_words,
+};
 
 GRAFT_ONE_TABLE("model", "graft.model/1", "deepseek_v3", "1.0.0", &deepseek_v3_table)

@@ -13,7 +13,12 @@ typedef struct falcon {
 
 static falcon read_config(const graft_config *c)
 {
-    falcon m = {.d = graft_dim(c, "hidden_size", 0), .heads = graft_dim(c, "num_attention_heads", 0), .layers = graft_dim(c, "num_hidden_layers", 0), .vocab = graft_dim(c, "vocab_size", 0), .eps = graft_real(c, "layer_norm_epsilon", 1e-5, 0.0, 1.0)};
+    falcon m = {0};
+    m.d = graft_dim(c, "hidden_size", 0);
+    m.heads = graft_dim(c, "num_attention_heads", 0);
+    m.layers = graft_dim(c, "num_hidden_layers", 0);
+    m.vocab = graft_dim(c, "vocab_size", 0);
+    m.eps = graft_real(c, "layer_norm_epsilon", 1e-5, 0.0, 1.0);
     m.f = graft_dim(c, "ffn_hidden_size", 4 * m.d);
     m.head = m.d / m.heads;
     m.grouped = graft_flag(c, "new_decoder_architecture", 0);

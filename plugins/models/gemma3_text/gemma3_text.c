@@ -17,7 +17,14 @@ typedef struct gemma3_text {
 
 static gemma3_text read_config(const graft_config *c)
 {
-    gemma3_text m = {.d = graft_dim(c, "hidden_size", 0), .f = graft_dim(c, "intermediate_size", 0), .heads = graft_dim(c, "num_attention_heads", 0), .head = graft_dim(c, "head_dim", 256), .layers = graft_dim(c, "num_hidden_layers", 0), .vocab = graft_dim(c, "vocab_size", 0), .eps = graft_real(c, "rms_norm_eps", 1e-6, 0.0, 1.0)};
+    gemma3_text m = {0};
+    m.d = graft_dim(c, "hidden_size", 0);
+    m.f = graft_dim(c, "intermediate_size", 0);
+    m.heads = graft_dim(c, "num_attention_heads", 0);
+    m.head = graft_dim(c, "head_dim", 256);
+    m.layers = graft_dim(c, "num_hidden_layers", 0);
+    m.vocab = graft_dim(c, "vocab_size", 0);
+    m.eps = graft_real(c, "rms_norm_eps", 1e-6, 0.0, 1.0);
     m.kv = graft_dim(c, "num_key_value_heads", m.heads);
     m.tied = graft_flag(c, "tie_word_embeddings", 1);
     m.bias = graft_flag(c, "attention_bias", 0);
@@ -103,6 +110,11 @@ static graft_status build(void *self, const graft_config *cfg, graft_builder *b,
     return GRAFT_OK;
 }
 
-static const graft_model_table gemma3_text_table = {.size = sizeof gemma3_text_table, .build = build, .class_name = "Gemma3ForCausalLM", .defaults = "{\"head_dim\": 256, \"sliding_window\": 4096, \"rope_theta\": 1000000.0, \"rope_local_base_freq\": 10000.0}"};
+static const graft_model_table gemma3_text_table = {
+    .size = sizeof gemma3_text_table,
+    .build = build,
+    .class_name = "Gemma3ForCausalLM",
+    .defaults = "{\"head_dim\": 256, \"sliding_window\": 4096, \"rope_theta\": 1000000.0, \"rope_local_base_freq\": 10000.0}",
+};
 
 GRAFT_ONE_TABLE("model", "graft.model/1", "gemma3_text", "1.0.0", &gemma3_text_table)

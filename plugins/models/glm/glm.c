@@ -15,7 +15,13 @@ typedef struct glm {
 
 static glm read_config(const graft_config *c)
 {
-    glm m = {.d = graft_dim(c, "hidden_size", 0), .f = graft_dim(c, "intermediate_size", 0), .heads = graft_dim(c, "num_attention_heads", 0), .layers = graft_dim(c, "num_hidden_layers", 0), .vocab = graft_dim(c, "vocab_size", 0), .eps = graft_real(c, "rms_norm_eps", 1.5625e-7, 0.0, 1.0)};
+    glm m = {0};
+    m.d = graft_dim(c, "hidden_size", 0);
+    m.f = graft_dim(c, "intermediate_size", 0);
+    m.heads = graft_dim(c, "num_attention_heads", 0);
+    m.layers = graft_dim(c, "num_hidden_layers", 0);
+    m.vocab = graft_dim(c, "vocab_size", 0);
+    m.eps = graft_real(c, "rms_norm_eps", 1.5625e-7, 0.0, 1.0);
     m.kv = graft_dim(c, "num_key_value_heads", m.heads);
     m.head = graft_dim(c, "head_dim", m.d / m.heads);
     m.attn_bias = graft_flag(c, "attention_bias", 0);
@@ -73,6 +79,11 @@ static graft_status build(void *self, const graft_config *cfg, graft_builder *b,
     return GRAFT_OK;
 }
 
-static const graft_model_table glm_table = {.size = sizeof glm_table, .build = build, .class_name = "GlmForCausalLM", .defaults = "{\"head_dim\": 128, \"partial_rotary_factor\": 0.5}"};
+static const graft_model_table glm_table = {
+    .size = sizeof glm_table,
+    .build = build,
+    .class_name = "GlmForCausalLM",
+    .defaults = "{\"head_dim\": 128, \"partial_rotary_factor\": 0.5}",
+};
 
 GRAFT_ONE_TABLE("model", "graft.model/1", "glm", "1.0.0", &glm_table)

@@ -14,7 +14,13 @@ typedef struct glm4 {
 
 static glm4 read_config(const graft_config *c)
 {
-    glm4 m = {.d = graft_dim(c, "hidden_size", 0), .f = graft_dim(c, "intermediate_size", 0), .heads = graft_dim(c, "num_attention_heads", 0), .layers = graft_dim(c, "num_hidden_layers", 0), .vocab = graft_dim(c, "vocab_size", 0), .eps = graft_real(c, "rms_norm_eps", 1.5625e-7, 0.0, 1.0)};
+    glm4 m = {0};
+    m.d = graft_dim(c, "hidden_size", 0);
+    m.f = graft_dim(c, "intermediate_size", 0);
+    m.heads = graft_dim(c, "num_attention_heads", 0);
+    m.layers = graft_dim(c, "num_hidden_layers", 0);
+    m.vocab = graft_dim(c, "vocab_size", 0);
+    m.eps = graft_real(c, "rms_norm_eps", 1.5625e-7, 0.0, 1.0);
     m.kv = graft_dim(c, "num_key_value_heads", m.heads);
     m.head = graft_dim(c, "head_dim", m.d / m.heads);
     m.attn_bias = graft_flag(c, "attention_bias", 0);
@@ -72,6 +78,11 @@ static graft_status build(void *self, const graft_config *cfg, graft_builder *b,
     return GRAFT_OK;
 }
 
-static const graft_model_table glm4_table = {.size = sizeof glm4_table, .build = build, .class_name = "Glm4ForCausalLM", .defaults = "{\"head_dim\": 128, \"partial_rotary_factor\": 0.5}"};
+static const graft_model_table glm4_table = {
+    .size = sizeof glm4_table,
+    .build = build,
+    .class_name = "Glm4ForCausalLM",
+    .defaults = "{\"head_dim\": 128, \"partial_rotary_factor\": 0.5}",
+};
 
 GRAFT_ONE_TABLE("model", "graft.model/1", "glm4", "1.0.0", &glm4_table)

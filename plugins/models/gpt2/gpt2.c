@@ -16,7 +16,13 @@ typedef struct gpt2 {
 
 static gpt2 read_config(const graft_config *c)
 {
-    gpt2 m = {.d = graft_dim(c, "hidden_size", 768), .heads = graft_dim(c, "num_attention_heads", 12), .layers = graft_dim(c, "num_hidden_layers", 12), .vocab = graft_dim(c, "vocab_size", 50257), .positions = graft_dim(c, "max_position_embeddings", 1024), .eps = graft_real(c, "layer_norm_epsilon", 1e-5, 0.0, 1.0)};
+    gpt2 m = {0};
+    m.d = graft_dim(c, "hidden_size", 768);
+    m.heads = graft_dim(c, "num_attention_heads", 12);
+    m.layers = graft_dim(c, "num_hidden_layers", 12);
+    m.vocab = graft_dim(c, "vocab_size", 50257);
+    m.positions = graft_dim(c, "max_position_embeddings", 1024);
+    m.eps = graft_real(c, "layer_norm_epsilon", 1e-5, 0.0, 1.0);
     m.f = graft_dim(c, "n_inner", 4 * m.d);
     m.tied = graft_flag(c, "tie_word_embeddings", 1);
     m.scaled = graft_flag(c, "scale_attn_weights", 1);
@@ -122,6 +128,15 @@ static const graft_gguf_key gguf_keys[] = {
     {"context_length", "n_positions"},
     {NULL, NULL}};
 
-static const graft_model_table gpt2_table = {.size = sizeof gpt2_table, .build = build, .gguf_names = gguf_names, .gguf_keys = gguf_keys, .class_name = "GPT2LMHeadModel", .layouts = layouts, .config_words = config_words, .prefix = "transformer."};
+static const graft_model_table gpt2_table = {
+    .size = sizeof gpt2_table,
+    .build = build,
+    .gguf_names = gguf_names,
+    .gguf_keys = gguf_keys,
+    .class_name = "GPT2LMHeadModel",
+    .layouts = layouts,
+    .config_words = config_words,
+    .prefix = "transformer.",
+};
 
 GRAFT_ONE_TABLE("model", "graft.model/1", "gpt2", "1.0.0", &gpt2_table)

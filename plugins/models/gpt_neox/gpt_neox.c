@@ -15,7 +15,13 @@ typedef struct gpt_neox {
 
 static gpt_neox read_config(const graft_config *c)
 {
-    gpt_neox m = {.d = graft_dim(c, "hidden_size", 0), .f = graft_dim(c, "intermediate_size", 0), .heads = graft_dim(c, "num_attention_heads", 0), .layers = graft_dim(c, "num_hidden_layers", 0), .vocab = graft_dim(c, "vocab_size", 0), .eps = graft_real(c, "layer_norm_eps", 1e-5, 0.0, 1.0)};
+    gpt_neox m = {0};
+    m.d = graft_dim(c, "hidden_size", 0);
+    m.f = graft_dim(c, "intermediate_size", 0);
+    m.heads = graft_dim(c, "num_attention_heads", 0);
+    m.layers = graft_dim(c, "num_hidden_layers", 0);
+    m.vocab = graft_dim(c, "vocab_size", 0);
+    m.eps = graft_real(c, "layer_norm_eps", 1e-5, 0.0, 1.0);
     m.head = m.d / m.heads;
     m.bias = graft_flag(c, "attention_bias", 1);
     m.parallel = graft_flag(c, "use_parallel_residual", 1);
@@ -93,6 +99,13 @@ static const graft_config_word config_words[] = {
     {"rotary_emb_base", "rope_theta"},
     {NULL, NULL}};
 
-static const graft_model_table gpt_neox_table = {.size = sizeof gpt_neox_table, .build = build, .class_name = "GPTNeoXForCausalLM", .layouts = layouts, .config_words = config_words, .defaults = "{\"partial_rotary_factor\": 0.25}"};
+static const graft_model_table gpt_neox_table = {
+    .size = sizeof gpt_neox_table,
+    .build = build,
+    .class_name = "GPTNeoXForCausalLM",
+    .layouts = layouts,
+    .config_words = config_words,
+    .defaults = "{\"partial_rotary_factor\": 0.25}",
+};
 
 GRAFT_ONE_TABLE("model", "graft.model/1", "gpt_neox", "1.0.0", &gpt_neox_table)

@@ -14,7 +14,13 @@ typedef struct opt {
 
 static opt read_config(const graft_config *c)
 {
-    opt m = {.d = graft_dim(c, "hidden_size", 0), .f = graft_dim(c, "ffn_dim", 0), .heads = graft_dim(c, "num_attention_heads", 0), .layers = graft_dim(c, "num_hidden_layers", 0), .vocab = graft_dim(c, "vocab_size", 0), .positions = graft_dim(c, "max_position_embeddings", 2048)};
+    opt m = {0};
+    m.d = graft_dim(c, "hidden_size", 0);
+    m.f = graft_dim(c, "ffn_dim", 0);
+    m.heads = graft_dim(c, "num_attention_heads", 0);
+    m.layers = graft_dim(c, "num_hidden_layers", 0);
+    m.vocab = graft_dim(c, "vocab_size", 0);
+    m.positions = graft_dim(c, "max_position_embeddings", 2048);
     m.narrow = graft_dim(c, "word_embed_proj_dim", m.d);
     m.before = graft_flag(c, "do_layer_norm_before", 1);
     m.last_norm = m.before && !graft_flag(c, "_remove_final_layer_norm", 0);

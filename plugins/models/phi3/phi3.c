@@ -14,7 +14,13 @@ typedef struct phi3 {
 
 static phi3 read_config(const graft_config *c)
 {
-    phi3 m = {.d = graft_dim(c, "hidden_size", 0), .f = graft_dim(c, "intermediate_size", 0), .heads = graft_dim(c, "num_attention_heads", 0), .layers = graft_dim(c, "num_hidden_layers", 0), .vocab = graft_dim(c, "vocab_size", 0), .eps = graft_real(c, "rms_norm_eps", 1e-5, 0.0, 1.0)};
+    phi3 m = {0};
+    m.d = graft_dim(c, "hidden_size", 0);
+    m.f = graft_dim(c, "intermediate_size", 0);
+    m.heads = graft_dim(c, "num_attention_heads", 0);
+    m.layers = graft_dim(c, "num_hidden_layers", 0);
+    m.vocab = graft_dim(c, "vocab_size", 0);
+    m.eps = graft_real(c, "rms_norm_eps", 1e-5, 0.0, 1.0);
     m.kv = graft_dim(c, "num_key_value_heads", m.heads);
     m.head = graft_dim(c, "head_dim", m.d / m.heads);
     m.tied = graft_flag(c, "tie_word_embeddings", 0);

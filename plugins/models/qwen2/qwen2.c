@@ -15,7 +15,13 @@ typedef struct qwen2 {
 
 static qwen2 read_config(const graft_config *c)
 {
-    qwen2 m = {.d = graft_dim(c, "hidden_size", 0), .f = graft_dim(c, "intermediate_size", 0), .heads = graft_dim(c, "num_attention_heads", 0), .layers = graft_dim(c, "num_hidden_layers", 0), .vocab = graft_dim(c, "vocab_size", 0), .eps = graft_real(c, "rms_norm_eps", 1e-6, 0.0, 1.0)};
+    qwen2 m = {0};
+    m.d = graft_dim(c, "hidden_size", 0);
+    m.f = graft_dim(c, "intermediate_size", 0);
+    m.heads = graft_dim(c, "num_attention_heads", 0);
+    m.layers = graft_dim(c, "num_hidden_layers", 0);
+    m.vocab = graft_dim(c, "vocab_size", 0);
+    m.eps = graft_real(c, "rms_norm_eps", 1e-6, 0.0, 1.0);
     m.kv = graft_dim(c, "num_key_value_heads", m.heads);
     m.head = graft_dim(c, "head_dim", m.d / m.heads);
     m.tied = graft_flag(c, "tie_word_embeddings", 0);
@@ -114,6 +120,12 @@ static const graft_gguf_key gguf_keys[] = {
     {"context_length", "max_position_embeddings"},
     {NULL, NULL}};
 
-static const graft_model_table qwen2_table = {.size = sizeof qwen2_table, .build = build, .gguf_names = gguf_names, .gguf_keys = gguf_keys, .class_name = "Qwen2ForCausalLM"};
+static const graft_model_table qwen2_table = {
+    .size = sizeof qwen2_table,
+    .build = build,
+    .gguf_names = gguf_names,
+    .gguf_keys = gguf_keys,
+    .class_name = "Qwen2ForCausalLM",
+};
 
 GRAFT_ONE_TABLE("model", "graft.model/1", "qwen2", "1.0.0", &qwen2_table)

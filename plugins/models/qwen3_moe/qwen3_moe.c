@@ -16,7 +16,13 @@ typedef struct qwen3_moe {
 
 static qwen3_moe read_config(const graft_config *c)
 {
-    qwen3_moe m = {.d = graft_dim(c, "hidden_size", 0), .f = graft_dim(c, "intermediate_size", 0), .heads = graft_dim(c, "num_attention_heads", 0), .layers = graft_dim(c, "num_hidden_layers", 0), .vocab = graft_dim(c, "vocab_size", 0), .eps = graft_real(c, "rms_norm_eps", 1e-6, 0.0, 1.0)};
+    qwen3_moe m = {0};
+    m.d = graft_dim(c, "hidden_size", 0);
+    m.f = graft_dim(c, "intermediate_size", 0);
+    m.heads = graft_dim(c, "num_attention_heads", 0);
+    m.layers = graft_dim(c, "num_hidden_layers", 0);
+    m.vocab = graft_dim(c, "vocab_size", 0);
+    m.eps = graft_real(c, "rms_norm_eps", 1e-6, 0.0, 1.0);
     m.kv = graft_dim(c, "num_key_value_heads", m.heads);
     m.head = graft_dim(c, "head_dim", m.d / m.heads);
     m.bias = graft_flag(c, "attention_bias", 0);
@@ -139,6 +145,13 @@ static const graft_weight_layout layouts[] = {
 
 static const graft_config_word config_words[] = {{"num_local_experts", "num_experts"}, {NULL, NULL}};
 
-static const graft_model_table qwen3_moe_table = {.size = sizeof qwen3_moe_table, .build = build, .class_name = "Qwen3MoeForCausalLM", .layouts = layouts, .config_words = config_words, .defaults = "{\"head_dim\": 128}"};
+static const graft_model_table qwen3_moe_table = {
+    .size = sizeof qwen3_moe_table,
+    .build = build,
+    .class_name = "Qwen3MoeForCausalLM",
+    .layouts = layouts,
+    .config_words = config_words,
+    .defaults = "{\"head_dim\": 128}",
+};
 
 GRAFT_ONE_TABLE("model", "graft.model/1", "qwen3_moe", "1.0.0", &qwen3_moe_table)

@@ -15,7 +15,13 @@ typedef struct stablelm {
 
 static stablelm read_config(const graft_config *c)
 {
-    stablelm m = {.d = graft_dim(c, "hidden_size", 0), .f = graft_dim(c, "intermediate_size", 0), .heads = graft_dim(c, "num_attention_heads", 0), .layers = graft_dim(c, "num_hidden_layers", 0), .vocab = graft_dim(c, "vocab_size", 0), .eps = graft_real(c, "layer_norm_eps", 1e-5, 0.0, 1.0)};
+    stablelm m = {0};
+    m.d = graft_dim(c, "hidden_size", 0);
+    m.f = graft_dim(c, "intermediate_size", 0);
+    m.heads = graft_dim(c, "num_attention_heads", 0);
+    m.layers = graft_dim(c, "num_hidden_layers", 0);
+    m.vocab = graft_dim(c, "vocab_size", 0);
+    m.eps = graft_real(c, "layer_norm_eps", 1e-5, 0.0, 1.0);
     m.kv = graft_dim(c, "num_key_value_heads", m.heads);
     m.head = graft_dim(c, "head_dim", m.d / m.heads);
     m.qkv_bias = graft_flag(c, "use_qkv_bias", 0);
@@ -100,6 +106,11 @@ static graft_status build(void *self, const graft_config *cfg, graft_builder *b,
     return GRAFT_OK;
 }
 
-static const graft_model_table stablelm_table = {.size = sizeof stablelm_table, .build = build, .class_name = "StableLmForCausalLM", .defaults = "{\"partial_rotary_factor\": 0.25}"};
+static const graft_model_table stablelm_table = {
+    .size = sizeof stablelm_table,
+    .build = build,
+    .class_name = "StableLmForCausalLM",
+    .defaults = "{\"partial_rotary_factor\": 0.25}",
+};
 
 GRAFT_ONE_TABLE("model", "graft.model/1", "stablelm", "1.0.0", &stablelm_table)

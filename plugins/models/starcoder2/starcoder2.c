@@ -14,7 +14,13 @@ typedef struct starcoder2 {
 
 static starcoder2 read_config(const graft_config *c)
 {
-    starcoder2 m = {.d = graft_dim(c, "hidden_size", 0), .f = graft_dim(c, "intermediate_size", 0), .heads = graft_dim(c, "num_attention_heads", 0), .layers = graft_dim(c, "num_hidden_layers", 0), .vocab = graft_dim(c, "vocab_size", 0), .eps = graft_real(c, "norm_epsilon", 1e-5, 0.0, 1.0)};
+    starcoder2 m = {0};
+    m.d = graft_dim(c, "hidden_size", 0);
+    m.f = graft_dim(c, "intermediate_size", 0);
+    m.heads = graft_dim(c, "num_attention_heads", 0);
+    m.layers = graft_dim(c, "num_hidden_layers", 0);
+    m.vocab = graft_dim(c, "vocab_size", 0);
+    m.eps = graft_real(c, "norm_epsilon", 1e-5, 0.0, 1.0);
     m.kv = graft_dim(c, "num_key_value_heads", m.heads);
     m.head = graft_dim(c, "head_dim", m.d / m.heads);
     m.bias = graft_flag(c, "use_bias", 1);
@@ -109,6 +115,12 @@ static const graft_gguf_key gguf_keys[] = {
     {"context_length", "max_position_embeddings"},
     {NULL, NULL}};
 
-static const graft_model_table starcoder2_table = {.size = sizeof starcoder2_table, .build = build, .gguf_names = gguf_names, .gguf_keys = gguf_keys, .class_name = "Starcoder2ForCausalLM"};
+static const graft_model_table starcoder2_table = {
+    .size = sizeof starcoder2_table,
+    .build = build,
+    .gguf_names = gguf_names,
+    .gguf_keys = gguf_keys,
+    .class_name = "Starcoder2ForCausalLM",
+};
 
 GRAFT_ONE_TABLE("model", "graft.model/1", "starcoder2", "1.0.0", &starcoder2_table)
