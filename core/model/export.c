@@ -18,7 +18,7 @@ typedef struct shared {
     graft_dtype dtype;
     int held; /* index of the weight in `weight`, -1: none */
     float *weight, *turned;
-    int64_t largest; /* bytes */
+    int64_t largest, turned_bytes;
 } shared;
 
 typedef struct source {
@@ -77,10 +77,13 @@ static graft_status collect(shared *all, int owner, const graft_active_method *n
         const int64_t bytes = graft_store_tensor_bytes(all->store, at), parts = graft_layout_parts(all->layouts, v->name, &v->shape);
         if (bytes > all->largest) all->largest = bytes;
         for (int64_t k = 0; k < parts; k++, (*n)++) {
+            graft_stored_part part;
+            if (graft_layout_part(all->arena, all->layouts, v->name, &v->shape, k, &part)) return graft_fail(err, GRAFT_NO_MEMORY, v->name, "no memory to save the weights");
+            if (part.transposed && 4 * part.elements > all->turned_bytes) all->turned_bytes = 4 * part.elements;
             if (!out) continue;
             source *f = &from[*n];
-            *f = (source){.all = all, .index = at};
-            const char *name = graft_layout_part(all->arena, all->layouts, v->name, &v->shape, k, &f->part) ? NULL : graft_adapter_name(all->arena, names, f->part.name);
+            *f = (source){.all = all, .index = at, .part = part};
+            const char *name = graft_adapter_name(all->arena, names, part.name);
             if (!name) return graft_fail(err, GRAFT_NO_MEMORY, v->name, "no memory to save the weights");
             out[*n] = (graft_tensor_out){.name = name, .dtype = all->dtype, .rank = f->part.rank, .read = read_piece, .ctx = f};
             memcpy(out[*n].dims, f->part.dims, sizeof f->part.dims);
@@ -97,7 +100,7 @@ static graft_status write_all(shared *all, int owner, const graft_active_method 
     graft_tensor_out *out = graft_arena_alloc(all->arena, (size_t)(n + 1) * sizeof *out);
     source *from = graft_arena_alloc(all->arena, (size_t)(n + 1) * sizeof *from);
     all->weight = graft_calloc((size_t)all->largest + 4, 1);
-    all->turned = graft_calloc((size_t)all->largest + 4, 1);
+    all->turned = graft_calloc((size_t)all->turned_bytes + 4, 1);
     if (!out || !from || !all->weight || !all->turned) return graft_fail(err, GRAFT_NO_MEMORY, path, "no memory for a weight of %" PRId64 " bytes", all->largest);
     status = collect(all, owner, names, out, from, &n, err);
     if (status) return status;

@@ -55,7 +55,7 @@ static const graft_weight_info *whole(const graft_model *m, const graft_value_in
     return graft_layout_find(m->weights, m->table, leaf->name);
 }
 
-/* scratch: as large as the weight. */
+/* scratch: as large as a part that is stored turned. */
 static graft_status read_weight(const graft_model *m, const graft_value_info *leaf, float *to, float *scratch, uint8_t *used, graft_error *err)
 {
     const graft_weight_info *t = whole(m, leaf), *all = graft_weights_at(m->weights, 0);
@@ -139,7 +139,7 @@ static graft_status load_all(const graft_model *m, const graft_graph *g, graft_s
     int64_t room = 1;
     for (int32_t i = 1; i < g->n_values; i++)
         if (is_leaf(&g->values[i]) && elements(&g->values[i].shape) > room) room = elements(&g->values[i].shape);
-    float *buffer = graft_calloc((size_t)room, sizeof *buffer), *scratch = graft_calloc((size_t)room, sizeof *scratch);
+    float *buffer = graft_calloc((size_t)room, sizeof *buffer), *scratch = graft_calloc((size_t)turned_room(m, g), sizeof *scratch);
     uint8_t *used = graft_calloc((size_t)graft_weights_count(m->weights) + 1, 1);
     graft_status status = buffer && scratch && used ? GRAFT_OK : graft_fail(err, GRAFT_NO_MEMORY, m->path, "no memory for a weight of %" PRId64 " numbers", room);
     if (!status) status = fill(m, g, s, seed, buffer, scratch, used, err);
@@ -148,6 +148,18 @@ static graft_status load_all(const graft_model *m, const graft_graph *g, graft_s
     graft_free(scratch);
     graft_free(used);
     return status;
+}
+
+/* Numbers of the largest weight that the files hold turned; at least 1. */
+static int64_t turned_room(const graft_model *m, const graft_graph *g)
+{
+    int64_t room = 1;
+    for (int32_t i = 1; i < g->n_values; i++) {
+        graft_stored_part part;
+        if (!is_leaf(&g->values[i]) || graft_layout_part(m->arena, m->table, g->values[i].name, &g->values[i].shape, 0, &part)) continue;
+        if (part.transposed && part.elements > room) room = part.elements;
+    }
+    return room;
 }
 
 graft_status graft_model_load(const graft_model *m, const graft_graph *g, graft_store *s, uint64_t seed, graft_error *err)
