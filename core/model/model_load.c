@@ -121,6 +121,18 @@ static void report_unused(const graft_model *m, const uint8_t *used)
 
 static int is_leaf(const graft_value_info *v) { return v->place == GRAFT_PLACE_WEIGHT && v->node < 0; }
 
+/* Numbers of the largest weight that the files hold turned; at least 1. */
+static int64_t turned_room(const graft_model *m, const graft_graph *g)
+{
+    int64_t room = 1;
+    for (int32_t i = 1; i < g->n_values; i++) {
+        graft_stored_part part;
+        if (!is_leaf(&g->values[i]) || graft_layout_part(m->arena, m->table, g->values[i].name, &g->values[i].shape, 0, &part)) continue;
+        if (part.transposed && part.elements > room) room = part.elements;
+    }
+    return room;
+}
+
 static graft_status fill(const graft_model *m, const graft_graph *g, graft_store *s, uint64_t seed, float *buffer, float *scratch, uint8_t *used, graft_error *err)
 {
     graft_status status = GRAFT_OK;
@@ -148,18 +160,6 @@ static graft_status load_all(const graft_model *m, const graft_graph *g, graft_s
     graft_free(scratch);
     graft_free(used);
     return status;
-}
-
-/* Numbers of the largest weight that the files hold turned; at least 1. */
-static int64_t turned_room(const graft_model *m, const graft_graph *g)
-{
-    int64_t room = 1;
-    for (int32_t i = 1; i < g->n_values; i++) {
-        graft_stored_part part;
-        if (!is_leaf(&g->values[i]) || graft_layout_part(m->arena, m->table, g->values[i].name, &g->values[i].shape, 0, &part)) continue;
-        if (part.transposed && part.elements > room) room = part.elements;
-    }
-    return room;
 }
 
 graft_status graft_model_load(const graft_model *m, const graft_graph *g, graft_store *s, uint64_t seed, graft_error *err)
