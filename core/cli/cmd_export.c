@@ -29,7 +29,7 @@ static graft_status export_model(graft_session *s, const char *dir, graft_dtype 
     graft_graph *g = NULL;
     graft_store *store = NULL;
     graft_status status = graft_session_load(s, GRAFT_FOR_FORWARD, capacity, &g, &store, err);
-    if (!status && s->n_methods) status = graft_model_merge(s->model, &s->method, s->n_methods, g, store, err);
+    if (!status && s->n_methods) status = graft_model_merge(s->model, s->methods, s->n_methods, g, store, err);
     if (!status) status = graft_model_save(s->model, g, store, s->tokenizer, dir, dtype, shard, err);
     graft_store_free(store);
     graft_graph_free(g);

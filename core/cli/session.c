@@ -63,8 +63,7 @@ static graft_status load_method(graft_session *s, const graft_entry *e, const gr
     void *run = NULL;
     status = table->open(plugin->self, graft_args_config(s->c->args), saved, &run, err);
     if (status) return status;
-    s->method = (graft_active_method){.name = e->name, .table = table, .run = run};
-    s->n_methods = 1;
+    s->methods[s->n_methods++] = (graft_active_method){.name = e->name, .table = table, .run = run};
     status = graft_config_check(graft_args_config(s->c->args), err);
     return status || !saved ? status : graft_config_check(saved, err);
 }
@@ -92,11 +91,26 @@ static graft_status method_of_adapter(graft_session *s, const char *dir, graft_e
         if (graft_path_exists(file)) status = graft_json_parse_file(s->c->arena, file, 1 << 24, 0, &saved, err);
         graft_free(file);
         if (status || !saved || !table->owns(plugin->self, saved)) continue;
-        s->adapter = dir;
+        s->adapter = s->adapters[s->n_methods] = dir;
         const graft_config *config = graft_config_new(s->c->arena, name ? name : dir, saved);
         return config ? load_method(s, entries[i], config, err) : graft_fail(err, GRAFT_NO_MEMORY, dir, "out of memory");
     }
     return status ? status : graft_fail(err, GRAFT_BAD_INPUT, dir, "no tuning method of the registry knows this adapter: expected adapter_config.json (or another method's file) in the folder");
+}
+
+/* "a,b": all of them act at once. */
+static graft_status methods_of_adapters(graft_session *s, const char *list, graft_error *err)
+{
+    graft_status status = GRAFT_OK;
+    for (const char *at = list + strspn(list, ", "); *at && !status; at += strspn(at, ", ")) {
+        const size_t bytes = strcspn(at, ",");
+        const char *dir = graft_arena_copy(s->c->arena, at, bytes);
+        at += bytes;
+        if (!dir) return graft_fail(err, GRAFT_NO_MEMORY, list, "out of memory");
+        if (s->n_methods == GRAFT_SESSION_METHODS) return graft_fail(err, GRAFT_BAD_INPUT, "adapter_name_or_path", "at most %d adapters can be loaded at once", (int)GRAFT_SESSION_METHODS);
+        status = method_of_adapter(s, dir, err);
+    }
+    return status;
 }
 
 graft_status graft_session_method(graft_session *s, int train, graft_error *err)
@@ -105,8 +119,8 @@ graft_status graft_session_method(graft_session *s, int train, graft_error *err)
     graft_status status = graft_cli_registry(s->c, &s->registry, err);
     if (status) return status;
     if (adapter && *adapter) {
-        if (strchr(adapter, ',')) return graft_fail(err, GRAFT_UNSUPPORTED, "adapter_name_or_path", "several adapters at once are not supported: merge all but the last with `graft export` first");
-        return method_of_adapter(s, adapter, err);
+        if (train && strchr(adapter, ',')) return graft_fail(err, GRAFT_UNSUPPORTED, "adapter_name_or_path", "training goes on with one adapter: merge all but the last with `graft export` first");
+        return methods_of_adapters(s, adapter, err);
     }
     if (!train) return GRAFT_OK;
     const graft_entry *e = NULL;
@@ -116,7 +130,8 @@ graft_status graft_session_method(graft_session *s, int train, graft_error *err)
 
 void graft_session_close(graft_session *s)
 {
-    if (s->n_methods && s->method.table->close) s->method.table->close(s->method.run);
+    for (int i = 0; i < s->n_methods; i++)
+        if (s->methods[i].table->close) s->methods[i].table->close(s->methods[i].run);
     graft_device_close(&s->device);
     graft_template_close(s->chat);
     graft_tokenizer_close(s->tokenizer);
@@ -129,7 +144,7 @@ graft_status graft_session_virtual(graft_session *s, int64_t *n, graft_error *er
     graft_graph *g = NULL;
     *n = 0;
     if (!s->n_methods) return GRAFT_OK;
-    const graft_status status = graft_model_graph(s->model, &s->method, s->n_methods, GRAFT_FOR_LOSS, &g, err);
+    const graft_status status = graft_model_graph(s->model, s->methods, s->n_methods, GRAFT_FOR_LOSS, &g, err);
     if (!status) *n = graft_graph_virtual_tokens(g);
     graft_graph_free(g);
     return status;
@@ -138,13 +153,14 @@ graft_status graft_session_virtual(graft_session *s, int64_t *n, graft_error *er
 graft_status graft_session_load(graft_session *s, graft_purpose purpose, const int64_t capacity[GRAFT_SYMBOLS], graft_graph **g, graft_store **store, graft_error *err)
 {
     const uint64_t seed = (uint64_t)graft_args_int(s->c->args, "seed");
-    graft_status status = graft_model_graph(s->model, &s->method, s->n_methods, purpose, g, err);
+    graft_status status = graft_model_graph(s->model, s->methods, s->n_methods, purpose, g, err);
     if (!status) status = graft_graph_prepare(*g, &s->device, 0, 0, err);
     if (!status) status = graft_store_new(&s->device, store, err);
     if (!status) status = graft_store_add_graph(*store, *g, capacity, err);
     if (!status) status = graft_store_commit(*store, err);
     if (!status) status = graft_model_load(s->model, *g, *store, seed, err);
-    if (!status && s->adapter) status = graft_adapter_load(s->adapter, &s->method, 0, *g, *store, err);
+    for (int i = 0; i < s->n_methods && !status; i++)
+        if (s->adapters[i]) status = graft_adapter_load(s->adapters[i], &s->methods[i], i, *g, *store, err);
     return status;
 }
 

@@ -6,6 +6,8 @@
 #include "core/data/dataset.h"
 #include "core/model/model.h"
 
+enum { GRAFT_SESSION_METHODS = 8 };
+
 typedef struct graft_session {
     graft_cli *c;
     graft_registry *registry;
@@ -13,16 +15,17 @@ typedef struct graft_session {
     graft_tokenizer *tokenizer;
     graft_template *chat; /* NULL until graft_session_template */
     graft_device device;
-    graft_active_method method; /* at most one */
+    graft_active_method methods[GRAFT_SESSION_METHODS]; /* several when several adapters are loaded */
     int n_methods;
-    const char *adapter; /* its folder, or NULL */
+    const char *adapters[GRAFT_SESSION_METHODS]; /* folder of each, or NULL: a new one */
+    const char *adapter;                         /* of the last, or NULL                */
 } graft_session;
 
 /* Each opens its part from the arguments, once, in this order; a zeroed session with c set is the start. */
 graft_status graft_session_model(graft_session *s, graft_error *err);    /* registry, model_name_or_path, its tokenizer */
 graft_status graft_session_template(graft_session *s, graft_error *err); /* template, fitted to the tokenizer; needs model or tokenizer */
 graft_status graft_session_device(graft_session *s, graft_error *err);   /* backend, threads */
-/* adapter_name_or_path's method, if given; else with train that of finetuning_type. */
+/* The methods of adapter_name_or_path's folders, if given; else with train that of finetuning_type. */
 graft_status graft_session_method(graft_session *s, int train, graft_error *err);
 void graft_session_close(graft_session *s);
 
