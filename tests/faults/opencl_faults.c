@@ -153,7 +153,7 @@ static void leave(session *s)
 static graft_status whole_run(int32_t number, graft_error *err)
 {
     work w;
-    session s = {NULL};
+    session s = {.table = NULL};
     void *self = NULL;
     const graft_plugin *door = door_of("opencl")();
     *err = (graft_error){.size = (uint32_t)sizeof *err};
