@@ -6,9 +6,13 @@
 #include "graft/ops.h"
 #include "graft/plugin.h"
 
+enum { MOST = 4096 };
+
 typedef struct ia3 {
     const graft_host *host;
     const graft_config *select; /* a saved adapter's or the user's; NULL value at target_modules: by role */
+    uint64_t feeding[MOST];     /* hashes of the paths whose input is scaled: for the file */
+    int n_feeding;
 } ia3;
 
 static graft_status ia3_open(void *self, const graft_config *args, const graft_config *saved, void **run, graft_error *err)
@@ -16,7 +20,7 @@ static graft_status ia3_open(void *self, const graft_config *args, const graft_c
     const graft_host *host = self;
     ia3 *m = host->alloc(host->ctx, sizeof *m, _Alignof(ia3));
     if (!m) return host->fail(err, GRAFT_NO_MEMORY, "ia3", "no memory for %zu bytes", sizeof *m);
-    *m = (ia3){host, saved ? saved : args};
+    *m = (ia3){.host = host, .select = saved ? saved : args};
     if (saved && (graft_flag(saved, "fan_in_fan_out", 0) || saved->api->value(saved, "modules_to_save"))) {
         host->release(host->ctx, m);
         return host->fail(err, GRAFT_UNSUPPORTED, "adapter_config.json", "this IA3 adapter uses fan_in_fan_out or modules_to_save, which this method cannot do");
@@ -51,11 +55,22 @@ static int feeds(const ia3 *m, graft_builder *b, const graft_site *s)
 
 static graft_value scale_of(graft_builder *b, int64_t rows, int64_t columns) { return graft_new_param(b, "ia3_l", GRAFT_START_ONE, 0.0, rows, columns); }
 
+static int fed(const ia3 *m, const char *path)
+{
+    for (int i = 0; i < m->n_feeding; i++)
+        if (m->feeding[i] == graft_op_id(path)) return 1;
+    return 0;
+}
+
 static graft_value ia3_linear(void *run, graft_builder *b, const graft_site *s, graft_value x, graft_value y)
 {
-    const ia3 *m = run;
+    ia3 *m = run;
     if (!chosen(m, b, s)) return y;
     if (!feeds(m, b, s)) return graft_mul(b, y, graft_reshape(b, scale_of(b, s->out, 1), 1, &s->out));
+    if (!fed(m, s->path)) {
+        if (m->n_feeding == MOST) b->api->error(b, "IA3 can scale the inputs of at most %d linears", (int)MOST);
+        else m->feeding[m->n_feeding++] = graft_op_id(s->path);
+    }
     const graft_value now = graft_matmul_nt(b, graft_mul(b, x, scale_of(b, 1, s->in)), s->weight);
     return s->bias.id ? graft_add(b, now, s->bias) : now;
 }
@@ -97,7 +112,7 @@ static graft_status ia3_save(void *run, graft_writer *w, int32_t n_sites, const 
     const char **feeding = m->host->alloc(m->host->ctx, ((size_t)n_sites + 1) * sizeof *feeding, sizeof *feeding);
     int32_t n = 0;
     for (int32_t i = 0; feeding && i < n_sites; i++)
-        if (strstr(sites[i], "down_proj") || strstr(sites[i], "mlp.")) feeding[n++] = sites[i];
+        if (fed(m, sites[i])) feeding[n++] = sites[i];
     if (feeding) api->texts(w, "feedforward_modules", n, feeding);
     m->host->release(m->host->ctx, feeding);
     return feeding ? GRAFT_OK : m->host->fail(err, GRAFT_NO_MEMORY, "ia3", "no memory for the names of %d sites", (int)n_sites);
