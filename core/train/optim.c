@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const graft_optim *const optimisers[] = {&graft_optim_adamw, &graft_optim_sgd, &graft_optim_lion, &graft_optim_adafactor, &graft_optim_muon};
+static const graft_optim *const optimisers[] = {&graft_optim_adamw, &graft_optim_adamw_8bit, &graft_optim_sgd, &graft_optim_lion, &graft_optim_adafactor, &graft_optim_muon};
 enum { OPTIMISERS = sizeof optimisers / sizeof *optimisers };
 
 /* transformers' names. Those of one line differ in who computes or where the states lie, not in what is computed. */
@@ -27,6 +27,9 @@ static const struct {
     {"adamw", &graft_optim_adamw},
     {"paged_adamw", &graft_optim_adamw},
     {"paged_adamw_32bit", &graft_optim_adamw},
+    {"adamw_8bit", &graft_optim_adamw_8bit},
+    {"adamw_bnb_8bit", &graft_optim_adamw_8bit},
+    {"paged_adamw_8bit", &graft_optim_adamw_8bit},
     {"sgd", &graft_optim_sgd},
     {"adafactor", &graft_optim_adafactor},
     {"lion_32bit", &graft_optim_lion},
@@ -50,8 +53,7 @@ int graft_optim_is_state(const char *name)
 
 enum { REAL,
        FLAG,
-       COUNT,
-       WORD };
+       COUNT };
 
 typedef struct argument {
     const char *key;
@@ -101,18 +103,13 @@ static graft_status take_value(graft_optim_options *o, const argument *a, const 
         memcpy(to, &flag, sizeof flag);
         return GRAFT_OK;
     }
-    if (a->type == WORD) {
-        if (strcmp(value, "std") && strcmp(value, "reverse_std") && strcmp(value, "left") && strcmp(value, "right")) return refuse(a->key, value, "one of std, reverse_std, left, right", err);
-        memcpy(to, value, strlen(value) + 1);
-        return GRAFT_OK;
-    }
     const double v = strtod(value, &end);
     snprintf(expected, sizeof expected, "a %s from %g and below %g", a->type == COUNT ? "whole number" : "number", a->low, a->high);
     if (end == value || *end || !(v >= a->low && v < a->high) || (a->type == COUNT && v != floor(v))) return refuse(a->key, value, expected, err);
     if (a->offset == AT(beta1)) o->first_moment = 1;
+    const int whole = (int)v;
     if (a->type == REAL) memcpy(to, &v, sizeof v);
-    else if (a->offset == AT(ns_steps)) o->ns_steps = (int)v;
-    else *(int64_t *)to = (int64_t)v;
+    else memcpy(to, &whole, sizeof whole);
     return GRAFT_OK;
 }
 
@@ -170,8 +167,6 @@ graft_status graft_optim_choose(graft_optim_options *o, const char *name, const 
     o->ns_steps = 5;
     o->eps1 = 1e-30, o->eps2 = 1e-3, o->clip_threshold = 1.0, o->decay_rate = -0.8;
     o->first_moment = o->scale_parameter = o->relative_step = o->warmup_init = 0;
-    o->rank = 128, o->interval = 200, o->scale = 0.25;
-    memcpy(o->proj_type, "std", sizeof "std");
     const graft_status s = args ? take_arguments(o, args, err) : GRAFT_OK;
     if (s) return s;
     if (o->kind == &graft_optim_sgd && o->nesterov && (o->momentum <= 0 || o->dampening != 0)) return graft_fail(err, GRAFT_BAD_INPUT, "optim_args", "nesterov needs a momentum and no dampening");

@@ -25,10 +25,6 @@ typedef struct graft_optim_options {
     double eps1, eps2, clip_threshold, decay_rate;   /* adafactor: of squares, of the weight's size; of the step's RMS; exponent of the step */
     int first_moment;                                /* adafactor: beta1 is given */
     int scale_parameter, relative_step, warmup_init; /* adafactor */
-    int64_t rank, interval;                          /* galore: columns kept; updates between projections */
-    double scale;                                    /* galore */
-    char proj_type[16];                              /* galore: std, reverse_std, left, right */
-    const char *targets;                             /* galore: "all", or parts of names separated by commas; borrowed */
 } graft_optim_options;
 
 /* One weight while its step is emitted. */
@@ -58,7 +54,7 @@ const graft_optim *graft_optim_of(const graft_optim_options *o);
 int graft_optim_is_state(const char *name);
 
 /* ---- for the files of optimisers ------------------------------------------------------------------------------------------- */
-extern const graft_optim graft_optim_adamw, graft_optim_adamw_8bit, graft_optim_sgd, graft_optim_lion, graft_optim_adafactor, graft_optim_muon, graft_optim_galore;
+extern const graft_optim graft_optim_adamw, graft_optim_adamw_8bit, graft_optim_sgd, graft_optim_lion, graft_optim_adafactor, graft_optim_muon;
 
 /* A state leaf of the weight; like the weight when rank is -1. */
 graft_value graft_optim_state(const graft_optim_leaf *x, const char *prefix, graft_dtype dtype, int rank, const int64_t *dims);

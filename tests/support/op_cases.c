@@ -552,6 +552,25 @@ static void make_adamw(op_case *c, op_rng *r, int large)
     c->seeded = 0;
 }
 
+static void make_pack(op_case *c, op_rng *r, int large)
+{
+    const int64_t d0 = 1 + op_draw(r, large ? 40 : 3), d1 = 1 + op_draw(r, 500);
+    if (op_draw(r, 2)) F(OP_NORMAL, 2, d0, d1, 0, 0);
+    else F(OP_NORMAL, 1, d1, 0, 0, 0);
+    op_case_int(c, "signed", op_draw(r, 2));
+    c->seeded = 0, c->outputs = 3;
+}
+
+static void make_unpack(op_case *c, op_rng *r, int large)
+{
+    const int64_t d0 = 1 + op_draw(r, large ? 40 : 3), d1 = 1 + op_draw(r, 500), blocks = (d0 * d1 + 255) / 256;
+    F(OP_SMALL, 2, blocks, 86, 0, 0);
+    F(OP_POSITIVE, 2, blocks, 1, 0, 0);
+    op_case_int(c, "rank", 2), op_case_int(c, "d0", d0), op_case_int(c, "d1", d1);
+    op_case_int(c, "signed", op_draw(r, 2));
+    c->seeded = 0;
+}
+
 /* ---- the table ----------------------------------------------------------------------------------------------------------------------------------- */
 const op_maker op_makers[] = {
     {"neg/1", make_unary, OP_NORMAL, 0},
@@ -619,6 +638,8 @@ const op_maker op_makers[] = {
     {"linear_cross_entropy_train/1", make_loss_train, OP_NORMAL, 0},
     {"sum_squares/1", make_sum_squares, OP_NORMAL, 0},
     {"adamw/1", make_adamw, OP_NORMAL, 0},
+    {"dynamic8_pack/1", make_pack, OP_NORMAL, 0},
+    {"dynamic8_unpack/1", make_unpack, OP_NORMAL, 0},
     {NULL, NULL, OP_NORMAL, 0},
 };
 

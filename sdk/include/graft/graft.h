@@ -9,5 +9,6 @@
 #include "model.h"
 #include "ops.h"
 #include "plugin.h"
+#include "dynamic8.h"
 #include "random.h"
 #endif

@@ -355,6 +355,21 @@ static inline graft_value graft_adamw(graft_builder *b, graft_value p, graft_val
     return b->api->op(b, "adamw/1", 5, in, 1, at);
 }
 
+/* A tensor of constant shape in eight bits (dynamic8.h): codes i32 [blocks, 86]; second output: the blocks' largest absolute values [blocks, 1].
+ * What is not a number becomes 0. attr signed 0: no value is below zero. */
+static inline graft_value graft_dynamic8_pack(graft_builder *b, graft_value x, int is_signed)
+{
+    const graft_attr at[] = {GRAFT_INTA("signed", is_signed)};
+    return b->api->op(b, "dynamic8_pack/1", 1, &x, 1, at);
+}
+/* And back, to f32 of these dims. A code outside 0 .. 255 cannot be: words are below 2^24. */
+static inline graft_value graft_dynamic8_unpack(graft_builder *b, graft_value codes, graft_value scales, int is_signed, int rank, const int64_t *dims)
+{
+    const graft_value in[] = {codes, scales};
+    const graft_attr at[] = {GRAFT_DIM_ATTRS_(rank, dims), GRAFT_INTA("signed", is_signed)};
+    return b->api->op(b, "dynamic8_unpack/1", 2, in, 6, at);
+}
+
 #ifdef __cplusplus
 }
 #endif
