@@ -116,7 +116,7 @@ START_TEST(beside_f32)
     ck_assert_msg(sum < 0.05 * moved && sum > 0, "weights moved %g, and are %g apart", moved / SIZE, sum / SIZE);
     /* Moments that differ in their last bit may fall on either side of a middle: a code more or less, a fraction of one step of 0.01. */
     descend(&primitives, "adamw_bnb_8bit", simple, &bytes[1], 0);
-    for (int i = 0; i < SIZE; i++) ck_assert_double_le(fabs((double)(simple[i] - eight[i])), 2e-4);
+    for (int i = 0; i < SIZE; i++) ck_assert_double_le(fabs((double)(simple[i] - eight[i])), 2e-3);
     const int n = op_other_devices(more, 8);
     for (int k = 0; k < n; k++) {
         descend(&more[k], "adamw_bnb_8bit", other, &bytes[1], 0);
