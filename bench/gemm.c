@@ -1,12 +1,13 @@
 /* bench/gemm.c - GF/s of the cpu backend's matmul on the shapes of training and decoding, against the fused multiply-add peak of this machine.
  *
- *   gemm [threads] [isa]
+ *   gemm [threads] [isa] [repeats]     or     gemm --peak [threads]
  *
  * Each row is the best of many interleaved runs (a shared machine takes a core away now and then); the peak is measured before and after.
  * Bytes: what a product must at least read and write once, for the rows that the memory bounds. */
 #include <stdio.h>
 #include <stdlib.h>
 #define DEVICE_CHECK(truth, text) ((truth) ? (void)0 : (void)(fprintf(stderr, "%s\n", text), exit(1)))
+#include "bench/peak.h"
 #include "tests/backends/device.h"
 
 #include <time.h>
@@ -98,6 +99,10 @@ static void time_once(const device *d, run *x, int64_t flops)
 
 int main(int argc, char **argv)
 {
+    if (argc > 1 && !strcmp(argv[1], "--peak")) {
+        printf("peak f32 %.0f GF/s on one thread, %.0f on %d\n", peak_gflops(1), peak_gflops(argc > 2 ? atoi(argv[2]) : 2), argc > 2 ? atoi(argv[2]) : 2);
+        return 0;
+    }
     const int threads = argc > 1 ? atoi(argv[1]) : 2, repeats = argc > 3 ? atoi(argv[3]) : 15;
     if (threads == 1) clock_of_runs = CLOCK_PROCESS_CPUTIME_ID;
     device d;
@@ -109,13 +114,14 @@ int main(int argc, char **argv)
     }
     for (int repeat = 0; repeat < repeats; repeat++)
         for (int i = 0; i < ROWS; i++) time_once(&d, &runs[i], 2 * rows[i].m * rows[i].n * rows[i].k);
-    printf("%-22s %6s %6s %6s %5s %9s %9s %7s\n", "product", "m", "n", "k", "trans", "ms", "GF/s", "GB/s");
+    const double peak = peak_gflops(threads);
+    printf("peak of %d threads: %.0f GF/s\n%-22s %6s %6s %6s %5s %9s %9s %6s %7s\n", threads, peak, "product", "m", "n", "k", "trans", "ms", "GF/s", "%", "GB/s");
     for (int i = 0; i < ROWS; i++) {
         const row *r = &rows[i];
         const double flops = 2.0 * (double)r->m * (double)r->n * (double)r->k;
         const double bytes = 4.0 * ((double)(r->m * r->k) + (double)(r->k * r->n) + (double)(r->m * r->n) * (r->c ? 2 : 1));
-        printf("%-22s %6lld %6lld %6lld  %c%c%c  %9.3f %9.1f %7.1f\n", r->what, (long long)r->m, (long long)r->n, (long long)r->k, r->ta ? 'T' : 'N', r->tb ? 'T' : 'N', r->c ? '+' : ' ',
-               runs[i].best * 1e3, flops / runs[i].best * 1e-9, bytes / runs[i].best * 1e-9);
+        printf("%-22s %6lld %6lld %6lld  %c%c%c  %9.3f %9.1f %6.1f %7.1f\n", r->what, (long long)r->m, (long long)r->n, (long long)r->k, r->ta ? 'T' : 'N', r->tb ? 'T' : 'N', r->c ? '+' : ' ',
+               runs[i].best * 1e3, flops / runs[i].best * 1e-9, peak > 0.0 ? flops / runs[i].best * 1e-7 / peak : 0.0, bytes / runs[i].best * 1e-9);
     }
     return 0;
 }

@@ -90,7 +90,6 @@ typedef struct cpu_op {
 /* One instruction set's build of kernels/: families of ops, each ending with name NULL; the list ends with NULL. */
 typedef struct cpu_kernels {
     const cpu_op *const *families;
-    double (*peak)(cpu_pool *pool, int threads); /* measured f32 GF/s of fused multiply-add in registers */
 } cpu_kernels;
 extern const cpu_kernels cpu_kernels_scalar, cpu_kernels_avx2, cpu_kernels_avx512;
 const cpu_kernels *cpu_kernels_of(cpu_isa isa);

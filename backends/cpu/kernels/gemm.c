@@ -8,7 +8,10 @@
 #include "gemm.h"
 #include "ops.h"
 
+INLINE int64_t element_size(graft_dtype t) { return t == GRAFT_F32 ? 4 : 2; }
+
 enum {
+    AHEAD = 128, /* elements that packing along lines asks for in advance: too many lines for the hardware to follow */
     SKINNY = 16,
     MC = 96 / MR * MR,
     PACK_BYTES = 8 << 20, /* of op(B) at once: stays in L3 */
@@ -41,6 +44,7 @@ INLINE void pack_lines_typed(const void *x, int64_t ld, graft_dtype t, int64_t l
         for (int64_t p = 0; p < k; p += VW) {
             const int64_t n = least(VW, k - p);
             vf r[VW];
+            for (int64_t i = 0; i < here && i < VW; i++) __builtin_prefetch((const char *)x + ((first + i) * ld + p + AHEAD) * element_size(t));
             if (here >= VW && n == VW) {
                 UNROLL for (int i = 0; i < VW; i++) r[i] = vector_of(x, (first + i) * ld + p, t);
             } else {
@@ -82,7 +86,7 @@ INLINE void pack_panel(const void *x, int64_t ld, graft_dtype t, int by_rows, in
     else by_rows ? pack_rows_typed(x, ld, GRAFT_F16, lines, k, out, width) : pack_lines_typed(x, ld, GRAFT_F16, lines, k, out, width);
 }
 
-static const void *at(const void *x, graft_dtype t, int64_t i) { return (const char *)x + i * (t == GRAFT_F32 ? 4 : 2); }
+static const void *at(const void *x, graft_dtype t, int64_t i) { return (const char *)x + i * element_size(t); }
 
 static void scale_panel(float *x, int64_t n, float by)
 {

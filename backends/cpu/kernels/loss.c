@@ -9,7 +9,7 @@
 #include "map.h"
 
 enum { SLICE = 512,
-       LOGIT_BYTES = 64 << 20,
+       LOGIT_BYTES = 96 << 20,
        R_LEAST = 64,
        R_MOST = 512 };
 

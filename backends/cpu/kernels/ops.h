@@ -6,7 +6,6 @@
 
 extern const cpu_op K(ops_matmul)[], K(ops_unary)[], K(ops_binary)[], K(ops_reduce)[], K(ops_movement)[], K(ops_index)[], K(ops_random)[], K(ops_norm)[],
     K(ops_mlp)[], K(ops_rope)[], K(ops_attention)[], K(ops_attention_grad)[], K(ops_moe)[], K(ops_loss)[], K(ops_optim)[];
-double K(measure_peak)(cpu_pool *pool, int threads);
 
 #define F32    (1u << GRAFT_F32)
 #define I32    (1u << GRAFT_I32)
