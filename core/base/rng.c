@@ -141,3 +141,25 @@ void graft_numpy_permutation(uint64_t seed, int64_t n, int64_t *out)
     for (int64_t i = 0; i < n; i++) out[i] = i;
     for (int64_t i = n - 1; i > 0; i--) swap(out, i, (int64_t)bounded(&g, (uint64_t)i));
 }
+
+/* ---- draws one by one ------------------------------------------------------------------------------------------------------------------------- */
+
+static void keep(graft_pcg64 *g, const pcg64 *p)
+{
+    *g = (graft_pcg64){{(uint64_t)p->state, (uint64_t)(p->state >> 64)}, {(uint64_t)p->increment, (uint64_t)(p->increment >> 64)}};
+}
+
+void graft_pcg64_seed(graft_pcg64 *g, uint64_t seed)
+{
+    pcg64 p;
+    pcg_seed(&p, seed);
+    keep(g, &p);
+}
+
+double graft_pcg64_double(graft_pcg64 *g)
+{
+    pcg64 p = {.state = (u128)g->state[1] << 64 | g->state[0], .increment = (u128)g->increment[1] << 64 | g->increment[0]};
+    const uint64_t x = pcg_next(&p);
+    keep(g, &p);
+    return (double)(x >> 11) * 0x1p-53;
+}

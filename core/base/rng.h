@@ -12,6 +12,11 @@ uint32_t graft_mt19937_next(graft_mt19937 *g);
 /* torch.randperm(n, generator=manual_seed(seed)) into out[n]: z = draw % (n - i), swap i with i + z. n < 2^31. */
 void graft_torch_randperm(uint64_t seed, int64_t n, int64_t *out);
 
+/* numpy.random.default_rng(seed): SeedSequence, PCG64; double: its random(), in [0, 1). */
+typedef struct graft_pcg64 { uint64_t state[2], increment[2]; } graft_pcg64; /* low half first */
+void   graft_pcg64_seed(graft_pcg64 *g, uint64_t seed);
+double graft_pcg64_double(graft_pcg64 *g);
+
 /* numpy.random.default_rng(seed).permutation(n): SeedSequence, PCG64, bounded draws as numpy. For val_size. */
 void graft_numpy_permutation(uint64_t seed, int64_t n, int64_t *out);
 

@@ -44,22 +44,34 @@ void graft_batch_free(graft_batch *b)
 
 void graft_batch_clear(graft_batch *b) { b->tokens = b->sequences = b->labelled = b->counted = 0; }
 
-int graft_batch_add(graft_batch *b, const graft_sample *s)
+/* One sequence of the batch: rows [from, end) of the sample, virtual ones before them. */
+static void add_sequence(graft_batch *b, const graft_sample *s, int64_t from, int64_t end)
 {
     const int64_t before = b->virtual_tokens;
-    if (s->n < 1 || s->n > b->room_tokens - b->tokens - before || b->sequences == b->room_sequences) return 0;
     int32_t *border = b->borders + 4 * b->sequences++;
-    border[0] = (int32_t)b->tokens, border[1] = (int32_t)(s->n + before), border[2] = border[3] = 0;
+    border[0] = (int32_t)b->tokens, border[1] = (int32_t)(end - from + before), border[2] = border[3] = 0;
     for (int64_t i = 0; i < before; i++, b->tokens++) b->ids[b->tokens] = (int32_t)(-1 - i), b->positions[b->tokens] = (int32_t)i;
-    memcpy(b->ids + b->tokens, s->ids, (size_t)s->n * sizeof *s->ids);
-    for (int64_t i = 0; i < s->n; i++) {
-        b->positions[b->tokens + i] = (int32_t)(before + i);
-        b->counted += s->labels[i] != -100;
-        if (!i || s->labels[i] == -100) continue;
-        b->label_rows[b->labelled] = (int32_t)(b->tokens + i - 1); /* the row before predicts token i */
-        b->labels[b->labelled++] = s->labels[i];
+    for (int64_t i = from; i < end; i++, b->tokens++) {
+        b->ids[b->tokens] = s->ids[i];
+        b->positions[b->tokens] = (int32_t)(before + (s->positions ? s->positions[i] : i));
     }
-    b->tokens += s->n;
+}
+
+int graft_batch_add(graft_batch *b, const graft_sample *s)
+{
+    const int64_t sequences = graft_sample_sequences(s), rows = graft_sample_rows(s);
+    if (s->n < 1 || sequences > b->room_sequences - b->sequences || rows > b->room_tokens - b->tokens - sequences * b->virtual_tokens) return 0;
+    for (int64_t p = 0, from = 0; p < sequences; p++) {
+        const int64_t end = s->parts ? s->part_ends[p] : s->n, last = b->tokens - 1; /* the last row of the part before */
+        add_sequence(b, s, from, end);
+        for (int64_t i = from; i < end; i++) {
+            b->counted += s->labels[i] != -100;
+            if (!i || s->labels[i] == -100) continue;
+            b->label_rows[b->labelled] = (int32_t)(i == from ? last : b->tokens - end + i - 1); /* the row before predicts token i */
+            b->labels[b->labelled++] = s->labels[i];
+        }
+        from = end;
+    }
     return 1;
 }
 

@@ -1,7 +1,7 @@
 /* core/data/dataset.c - see dataset.h. Files are read record by record in blocks; a block is rendered and tokenised in parallel and appended in order.
  *
  * Order of things as LLaMA-Factory has it: every set is read, num_samples is drawn, max_samples cuts, sets are laid end to end, the val_size part is
- * drawn from all records (dropped ones have their place in the draw), then what cannot be learned from falls away. */
+ * drawn from all records (dropped ones have their place in the draw), then what cannot be learned from falls away and what is left is packed. */
 #include "core/data/dataset.h"
 
 #include "core/base/config.h"
@@ -11,14 +11,17 @@
 #include "core/base/log.h"
 #include "core/base/rng.h"
 #include "core/base/threads.h"
+#include "core/data/pack.h"
 #include "core/data/record.h"
 #include "core/data/source.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK = 256 };
+enum { BLOCK = 256,
+       SETS_MAX = 1024 };
 
 /* ---- the store: samples in arena memory, shared by the datasets cut from one load --------------------------------------------------- */
 
@@ -81,20 +84,23 @@ graft_status graft_dataset_add(graft_dataset *d, const int32_t *ids, const int32
     int32_t *copy = n >= 0 && n < INT32_MAX ? graft_arena_alloc(d->owner->arena, (2 * (size_t)n + 1) * sizeof *copy) : NULL;
     if (!copy) return no_memory(err);
     if (n) memcpy(copy, ids, (size_t)n * sizeof *copy), memcpy(copy + n, labels, (size_t)n * sizeof *copy);
-    return sample_put(d, (graft_sample){n, copy, copy + n}, err);
+    return sample_put(d, (graft_sample){.n = n, .ids = copy, .labels = copy + n}, err);
 }
 
 /* ---- loading -------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct load {
     const graft_registry *registry;
-    const graft_dataset_options *o;
+    const graft_dataset_options *o; /* as given */
+    graft_dataset_options how;      /* for single samples: cutoff_len as packing leaves it */
     const graft_template *t;
     const graft_tokenizer *tok;
     graft_dataset *all; /* kept samples as read */
     int64_t *cut;       /* [all] tokens that the cutoff took */
     int64_t *records;   /* index into all, -1: dropped */
     size_t n_records, records_room, cut_room;
+    int64_t set_size[SETS_MAX]; /* records of each set */
+    int64_t sets;
     graft_dataset_report report;
     graft_mt19937 draws; /* numpy's global generator, for num_samples */
     graft_error *err;
@@ -107,7 +113,8 @@ typedef struct load {
 static void make_one(void *ctx, int64_t i)
 {
     load *l = ctx;
-    graft_sample_make(&l->block[i], l->o, l->t, l->tok, &l->made[i]);
+    if (l->o->pretrain) graft_text_make(&l->block[i], &l->how, l->t, l->tok, &l->made[i]);
+    else graft_sample_make(&l->block[i], &l->how, l->t, l->tok, &l->made[i]);
 }
 
 static graft_status append_one(load *l, int64_t i)
@@ -233,7 +240,7 @@ static int has_ending(const char *path, const char *ending)
 
 static graft_status read_path(load *l, const char *path, const graft_json *entry, size_t first, int64_t most)
 {
-    static const char *const others[] = {".csv", ".parquet", ".arrow", ".txt", ".gz", ".zst"};
+    static const char *const others[] = {".csv", ".parquet", ".arrow", ".gz", ".zst"};
     if (!graft_path_exists(path)) return graft_fail(l->err, GRAFT_BAD_INPUT, path, "the dataset's file does not exist; check file_name and dataset_dir");
     if (!graft_path_is_dir(path)) {
         for (size_t i = 0; i < sizeof others / sizeof *others; i++)
@@ -321,15 +328,65 @@ static graft_status read_names(load *l)
         const graft_entry *e = graft_registry_find(l->registry, GRAFT_KIND_DATASET, name);
         const int path = !e && graft_path_exists(name);
         if (!e && !path && graft_registry_need(l->registry, GRAFT_KIND_DATASET, name, &e, l->err)) return l->err->code;
+        const size_t first = l->n_records;
         if (path ? read_path(l, name, NULL, l->n_records, l->o->max_samples) : read_entry(l, e)) return l->err->code;
+        if (l->sets == SETS_MAX) return graft_fail(l->err, GRAFT_BAD_INPUT, "dataset", "more than %d sets are named", SETS_MAX);
+        l->set_size[l->sets++] = (int64_t)(l->n_records - first);
     }
     return any ? GRAFT_OK : graft_fail(l->err, GRAFT_BAD_INPUT, NULL, "no dataset is named; set dataset to a name of dataset_info.json or to a file");
 }
 
+/* ---- several sets ------------------------------------------------------------------------------------------------------------------------------------ */
+
+static graft_status probabilities_of(load *l, double *out)
+{
+    int64_t n = 0;
+    char *end;
+    for (const char *p = l->o->interleave_probs; *p; p = *end ? end + 1 : end) {
+        const double v = strtod(p, &end);
+        if (end == p || (*end && *end != ',')) return graft_fail(l->err, GRAFT_BAD_INPUT, "interleave_probs", "expected probabilities like 0.2,0.8, found \"%.60s\"", l->o->interleave_probs);
+        if (n < l->sets) out[n] = v;
+        n++;
+    }
+    return n == l->sets ? GRAFT_OK : graft_fail(l->err, GRAFT_BAD_INPUT, "interleave_probs", "expected one probability for each of the %lld sets, found %lld", (long long)l->sets, (long long)n);
+}
+
+static graft_status mix(load *l)
+{
+    double probabilities[SETS_MAX];
+    int64_t *order = NULL, n = 0;
+    if (l->sets < 2 || !l->o->mix_strategy || !strcmp(l->o->mix_strategy, "concat")) return GRAFT_OK;
+    if (l->o->interleave_probs && probabilities_of(l, probabilities)) return l->err->code;
+    if (graft_mix(l->o->mix_strategy, l->set_size, l->sets, l->o->interleave_probs ? probabilities : NULL, l->o->seed, &order, &n, l->err)) return l->err->code;
+    for (int64_t i = 0; i < n; i++) order[i] = l->records[order[i]];
+    graft_free(l->records);
+    l->records = order, l->n_records = l->records_room = (size_t)n;
+    return GRAFT_OK;
+}
+
 /* ---- train and eval ---------------------------------------------------------------------------------------------------------------------------------- */
 
-static graft_status pick(load *l, graft_dataset *to, const int64_t *order, int64_t from, int64_t end)
+static int packs(const graft_dataset_options *o) { return o->packing >= GRAFT_PACKING_ON || (o->pretrain && o->packing == GRAFT_PACKING_UNSAID); }
+
+typedef struct target {
+    load *l;
+    graft_dataset *to;
+} target;
+
+static graft_status put(void *ctx, graft_sample s, graft_error *err)
 {
+    target *t = ctx;
+    t->l->report.tokens += s.n;
+    for (int64_t k = 0; k < s.n; k++) t->l->report.labelled += s.labels[k] != -100;
+    return sample_put(t->to, s, err);
+}
+
+/* The samples of records [from, end) of the order: one by one, or packed. window: room for as many samples. */
+static graft_status pick_window(target *t, const int64_t *order, int64_t from, int64_t end, graft_sample *window)
+{
+    load *l = t->l;
+    const int32_t pad = graft_tokenizer_pad(l->tok);
+    int64_t n = 0;
     for (int64_t i = from; i < end; i++) {
         const int64_t at = l->records[order ? order[i] : i];
         l->report.records++;
@@ -337,13 +394,30 @@ static graft_status pick(load *l, graft_dataset *to, const int64_t *order, int64
             l->report.dropped++;
             continue;
         }
-        const graft_sample s = l->all->item[at];
-        l->report.kept++, l->report.tokens += s.n;
-        l->report.truncated += l->cut[at] > 0, l->report.tokens_cut += l->cut[at];
-        for (int64_t k = 0; k < s.n; k++) l->report.labelled += s.labels[k] != -100;
-        if (sample_put(to, s, l->err)) return l->err->code;
+        l->report.kept++, l->report.truncated += l->cut[at] > 0, l->report.tokens_cut += l->cut[at];
+        window[n++] = l->all->item[at];
+        if (!packs(l->o) && put(t, window[--n], l->err)) return l->err->code;
     }
-    return GRAFT_OK;
+    const graft_pack p = {.block = l->o->pretrain ? l->how.cutoff_len : l->how.cutoff_len + 1, .pretrain = l->o->pretrain, .neat = l->o->packing == GRAFT_PACKING_NEAT, .pad = pad, .a = l->all->owner->arena, .put = put, .ctx = t};
+    return packs(l->o) ? graft_pack_window(&p, window, n, l->err) : GRAFT_OK;
+}
+
+/* Records come in windows; where several workers are asked for, each has a run of them and its own windows. */
+static graft_status pick(load *l, graft_dataset *to, const int64_t *order, int64_t from, int64_t end)
+{
+    const int64_t n = end - from, size = l->o->preprocessing_batch_size > 0 ? l->o->preprocessing_batch_size : 1000;
+    int64_t workers = l->o->preprocessing_workers > 0 ? l->o->preprocessing_workers : 1;
+    target t = {l, to};
+    graft_status status = GRAFT_OK;
+    graft_sample *window = graft_calloc((size_t)(size < n ? size : n) + 1, sizeof *window);
+    if (!window) return no_memory(l->err);
+    if (workers > n) workers = n ? n : 1;
+    for (int64_t w = 0; w < workers && !status; w++) {
+        const int64_t first = from + n / workers * w + (w < n % workers ? w : n % workers), last = first + n / workers + (w < n % workers);
+        for (int64_t i = first; i < last && !status; i += size) status = pick_window(&t, order, i, last - i < size ? last : i + size, window);
+    }
+    graft_free(window);
+    return status;
 }
 
 static graft_status split(load *l, graft_dataset *train, graft_dataset **eval)
@@ -365,6 +439,8 @@ static graft_status split(load *l, graft_dataset *train, graft_dataset **eval)
 static graft_status check(const graft_dataset_options *o, graft_error *err)
 {
     if (o->cutoff_len < 1 || o->cutoff_len > INT32_MAX) return graft_fail(err, GRAFT_BAD_INPUT, "cutoff_len", "expected a number of tokens between 1 and %d, found %lld", INT32_MAX, (long long)o->cutoff_len);
+    if (o->pretrain && o->packing == GRAFT_PACKING_NEAT) return graft_fail(err, GRAFT_BAD_INPUT, "neat_packing", "it is for conversations, not for pretraining texts; use packing");
+    if (o->cutoff_len < 2 && o->packing >= GRAFT_PACKING_ON) return graft_fail(err, GRAFT_BAD_INPUT, "cutoff_len", "packing needs at least 2 tokens");
     if (o->train_on_prompt && o->mask_history) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "train_on_prompt and mask_history exclude each other; choose one");
     if (!(o->val_size >= 0)) return graft_fail(err, GRAFT_BAD_INPUT, "val_size", "expected a share below 1 or a number of samples, found %g", o->val_size);
     return GRAFT_OK;
@@ -382,9 +458,11 @@ graft_status graft_dataset_load(const graft_registry *r, const graft_dataset_opt
         status = no_memory(err);
         goto out;
     }
+    l->how = *o;
+    l->how.cutoff_len -= o->packing >= GRAFT_PACKING_ON;
     l->registry = r, l->o = o, l->t = t, l->tok = tok, l->err = err;
     graft_mt19937_seed(&l->draws, o->seed);
-    if ((status = read_names(l)) || (status = split(l, *train, eval))) goto out;
+    if ((status = read_names(l)) || (status = mix(l)) || (status = split(l, *train, eval))) goto out;
     *report = l->report;
     if (!(*train)->n)
         status = graft_fail(err, GRAFT_BAD_INPUT, NULL, "no record of \"%.120s\" can be learned from: all %lld were dropped%s%.400s", o->names, (long long)l->report.records, l->report.first_drop ? ", the first because: " : "",

@@ -6,10 +6,21 @@
 #include "core/plugin/load.h"
 
 typedef struct graft_sample {
-    int64_t n;             /* tokens                            */
-    const int32_t *ids;    /* [n]                               */
-    const int32_t *labels; /* [n], -100: no loss; not shifted   */
+    int64_t n;                /* tokens                            */
+    const int32_t *ids;       /* [n]                               */
+    const int32_t *labels;    /* [n], -100: no loss; not shifted   */
+    const int32_t *positions; /* [n], NULL: 0, 1, 2 ...         */
+    const int32_t *part_ends; /* [parts] ends of the sequences laid end to end in it that do not see each other; what follows the last is padding */
+    int64_t parts;            /* 0: it is one sequence          */
 } graft_sample;
+/* Sequences and rows that it adds to a batch. */
+static inline int64_t graft_sample_sequences(const graft_sample *s) { return s->parts ? s->parts : 1; }
+static inline int64_t graft_sample_rows(const graft_sample *s) { return s->parts ? s->part_ends[s->parts - 1] : s->n; }
+
+typedef enum graft_packing { GRAFT_PACKING_UNSAID, /* only for pretraining texts */
+                             GRAFT_PACKING_OFF,
+                             GRAFT_PACKING_ON,
+                             GRAFT_PACKING_NEAT } graft_packing;
 
 typedef struct graft_dataset_options {
     const char *names; /* "identity,alpaca_en_demo" (registry), or a file's path                        */
@@ -19,8 +30,14 @@ typedef struct graft_dataset_options {
     int train_on_prompt, mask_history;
     double val_size; /* 0; >= 1: samples, < 1: share */
     uint64_t seed;
-    const char *default_system; /* NULL: the template's own; "": none */
-    graft_thinking thinking;    /* of reasoning templates */
+    int pretrain;                     /* texts to go on with instead of answers: the first message of each record and eos */
+    graft_packing packing;            /* blocks of cutoff_len tokens; pretraining texts when unsaid too (when said, cutoff_len - 1) */
+    int64_t preprocessing_batch_size; /* records whose samples may share a block; 0: 1000 */
+    int64_t preprocessing_workers;    /* the records fall into that many runs; blocks keep to one; 0: 1 */
+    const char *mix_strategy;         /* NULL: "concat" */
+    const char *interleave_probs;     /* "0.2,0.8", NULL: in turns */
+    const char *default_system;       /* NULL: the template's own; "": none */
+    graft_thinking thinking;          /* of reasoning templates */
     int preserve_thinking, split_special_tokens;
     const char *today; /* the date in some tool prompts; NULL: "26 Jul 2024", so that samples do not change from day to day */
 } graft_dataset_options;

@@ -35,6 +35,8 @@ typedef struct graft_made {
 } graft_made;
 void graft_made_free(graft_made *m);
 /* Renders, tokenises, cuts, labels. [any] */
+/* A text to go on with, for pretraining: the first message and eos; every token is a label, but for those that are pad. [any] */
+void graft_text_make(const graft_record_copy *r, const graft_dataset_options *o, const graft_template *t, const graft_tokenizer *tok, graft_made *out);
 void graft_sample_make(const graft_record_copy *r, const graft_dataset_options *o, const graft_template *t, const graft_tokenizer *tok, graft_made *out);
 
 #endif

@@ -8,6 +8,7 @@
 #include "core/data/record.h"
 
 #include "core/base/error.h"
+#include "core/base/json.h"
 
 #include <string.h>
 
@@ -163,4 +164,57 @@ void graft_sample_make(const graft_record_copy *r, const graft_dataset_options *
     size_t n = 0;
     out->status = graft_template_render_with(t, &how, tok, out->arena, c.messages, c.n, c.system, c.system_bytes, c.tools, &turns, &n, &out->err);
     if (!out->status) out->status = cut_and_label(o, turns, n, graft_template_efficient_eos(t), graft_tokenizer_eos(tok), out);
+}
+
+/* ---- texts ---------------------------------------------------------------------------------------------------------------------------- */
+
+static const graft_record_turn *first_message(const graft_record_copy *r)
+{
+    for (size_t i = 0; i < r->n; i++)
+        if (r->turns[i].who != GRAFT_SYSTEM && r->turns[i].who != GRAFT_TOOLS) return &r->turns[i];
+    return NULL;
+}
+
+/* The text and eos, written out, so that they are tokenised as one. */
+static graft_status text_ids(const graft_record_turn *text, const graft_tokenizer *tok, const char *end, size_t end_bytes, graft_ids *ids, graft_error *err)
+{
+    graft_str all;
+    graft_str_init(&all, 0);
+    graft_str_add(&all, text->text, text->bytes);
+    graft_str_add(&all, end, end_bytes);
+    const graft_status status = all.failed ? graft_fail(err, GRAFT_NO_MEMORY, NULL, "out of memory for a text") : graft_tokenizer_encode(tok, all.data, all.bytes, 0, ids, err);
+    graft_str_free(&all);
+    return status;
+}
+
+void graft_text_make(const graft_record_copy *r, const graft_dataset_options *o, const graft_template *t, const graft_tokenizer *tok, graft_made *out)
+{
+    *out = (graft_made){.err = GRAFT_ERROR_INIT, .arena = graft_arena_new()};
+    const graft_record_turn *text = first_message(r);
+    graft_ids ids = {0};
+    size_t end_bytes = 0;
+    if (!out->arena || r->failed) {
+        out->status = graft_fail(&out->err, GRAFT_NO_MEMORY, r->place, "out of memory for a record");
+        return;
+    }
+    if (!text) {
+        out->dropped = r->dropped ? r->dropped : "it has no text";
+        return;
+    }
+    const char *end = graft_template_text_end(t);
+    if (end) end_bytes = strlen(end);
+    else if (graft_tokenizer_eos(tok) >= 0) end = graft_tokenizer_bytes(tok, graft_tokenizer_eos(tok), &end_bytes);
+    out->status = text_ids(text, tok, end ? end : "", end_bytes, &ids, &out->err);
+    const int whole = o->packing != GRAFT_PACKING_OFF;
+    const int64_t all = (int64_t)ids.n;
+    out->n = whole || all < o->cutoff_len ? all : o->cutoff_len;
+    out->cut = all - out->n;
+    out->ids = out->status ? NULL : graft_arena_alloc(out->arena, (2 * (size_t)out->n + 1) * sizeof *out->ids);
+    if (out->ids) {
+        out->labels = out->ids + out->n;
+        for (int64_t i = 0; i < out->n; i++) out->ids[i] = ids.ids[i], out->labels[i] = ids.ids[i] == graft_tokenizer_pad(tok) ? -100 : ids.ids[i];
+    } else if (!out->status) {
+        out->status = graft_fail(&out->err, GRAFT_NO_MEMORY, r->place, "out of memory for a text");
+    }
+    graft_ids_free(&ids);
 }

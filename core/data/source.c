@@ -1,7 +1,8 @@
 /* core/data/source.c - see source.h. Rows one after another out of
  *
  *   [ {...}, {...} ]           a JSON array, or
- *   {...}\n{...}\n             JSON objects with blanks or newlines between them (JSON Lines; a row may span lines)
+ *   {...}\n{...}\n             JSON objects with blanks or newlines between them (JSON Lines; a row may span lines), or
+ *   line\nline\n              a .txt file: each line, empty ones too, is the row {"text": line}; \n, \r\n and \r end it
  *
  * A byte order mark and CRLF are fine. Every error names file, line, column and record. */
 #include "core/data/source.h"
@@ -17,7 +18,8 @@
 
 typedef enum layout { UNKNOWN,
                       ARRAY,
-                      ROWS } layout;
+                      ROWS,
+                      LINES } layout;
 
 typedef struct source {
     graft_source base;
@@ -125,11 +127,33 @@ static graft_status parse(source *s, const graft_json **row, graft_error *err)
     return GRAFT_OK;
 }
 
+static graft_status line_row(source *s, const graft_json **row, graft_error *err)
+{
+    if (!s->at && s->map.bytes >= 3 && !memcmp(s->text, "\xEF\xBB\xBF", 3)) s->at = 3;
+    if (s->at == s->map.bytes) return GRAFT_OK;
+    const char *from = s->text + s->at;
+    const size_t left = (size_t)(s->map.bytes - s->at);
+    size_t n = 0;
+    while (n < left && from[n] != '\n' && from[n] != '\r') n++;
+    s->start = s->at;
+    s->at += (int64_t)(n + (n < left) + (n + 1 < left && from[n] == '\r' && from[n + 1] == '\n'));
+    s->record += s->record >= 0;
+    s->line++;
+    graft_arena_free(s->row);
+    s->row = graft_arena_new();
+    graft_json *o = s->row ? graft_json_new(s->row, GRAFT_JSON_OBJECT) : NULL, *text = o ? graft_json_text(s->row, from, n) : NULL;
+    if (!text) return graft_fail(err, GRAFT_NO_MEMORY, s->path, "out of memory for a record");
+    graft_json_put(s->row, o, "text", text);
+    *row = o;
+    return GRAFT_OK;
+}
+
 static graft_status source_row(graft_source *base, const graft_json **row, graft_error *err)
 {
     source *s = of(base);
     int end = s->ended;
     *row = NULL;
+    if (s->layout == LINES) return line_row(s, row, err);
     if (s->layout == UNKNOWN && begin(s, err)) return err->code;
     if (end) return GRAFT_OK;
     if (s->layout == ARRAY && array_step(s, &end, err)) return err->code;
@@ -155,7 +179,8 @@ static int32_t source_seek(graft_source *base, int64_t offset)
     if (s->layout == UNKNOWN && s->map.bytes && begin(s, &err)) return -1;
     s->ended = 0;
     if (!offset) { /* the beginning: everything is known again */
-        s->at = 0, s->record = 0, s->line = 1, s->layout = UNKNOWN;
+        s->at = 0, s->record = 0, s->line = 1;
+        if (s->layout != LINES) s->layout = UNKNOWN;
         return 0;
     }
     s->at = offset, s->record = -1;
@@ -184,6 +209,7 @@ graft_status graft_source_open(const char *path, graft_source **out, graft_error
         return status;
     }
     memcpy(s->path, path, n);
+    if (n > 4 && !strcmp(path + n - 4, ".txt")) s->layout = LINES;
     s->text = s->map.bytes ? (const char *)s->map.data : "";
     *out = &s->base;
     return GRAFT_OK;

@@ -6,6 +6,7 @@
  *     "tools_text": "<|tool|>{{content}}", tools are told by their JSON as it came, inside this text
  *     "default_system": "...",            when the data has none
  *     "stop_words": ["<|im_end|>"],       become special tokens and end an answer; "replace_eos": the first of them is the tokenizer's eos
+ *     "text_end": "<|end_of_text|>",      ends a pretraining text in place of the tokenizer's eos
  *     "efficient_eos": true,              one eos at the end of the sample instead of one an answer
  *     "system_in_user": true,             the system text goes into the first user text
  *     "reasoning": true, "thought_words": ["<think>\n", "\n</think>\n\n"], "empty_thought": "...", "tool_call_words": ["<tool_call>", "</tool_call>"],
@@ -96,7 +97,7 @@ static graft_status member_of(reader *r, const graft_json *v)
         int kind;
         void *to;
     } members[] = {
-        {"name", NAME, NULL}, {"prefix", SLOTS, &t->prefix}, {"system", SLOTS, &t->system}, {"user", SLOTS, &t->user}, {"assistant", SLOTS, &t->assistant}, {"function", SLOTS, &t->function}, {"observation", SLOTS, &t->observation}, {"tools", FORMAT, &t->tools}, {"tools_text", TEXT, &t->tools_text}, {"default_system", TEXT, &t->default_system}, {"empty_thought", TEXT, &t->empty_thought}, {"stop_words", STOPS, NULL}, {"thought_words", WORDS, t->thought}, {"tool_call_words", WORDS, t->call}, {"reasoning", FLAG, &t->reasoning}, {"system_in_user", FLAG, &t->system_in_user}, {"efficient_eos", FLAG, &t->efficient_eos}, {"replace_eos", FLAG, &t->replace_eos}, {"replace_jinja_template", FLAG, &t->replace_jinja}};
+        {"name", NAME, NULL}, {"prefix", SLOTS, &t->prefix}, {"system", SLOTS, &t->system}, {"user", SLOTS, &t->user}, {"assistant", SLOTS, &t->assistant}, {"function", SLOTS, &t->function}, {"observation", SLOTS, &t->observation}, {"tools", FORMAT, &t->tools}, {"tools_text", TEXT, &t->tools_text}, {"text_end", TEXT, &t->text_end}, {"default_system", TEXT, &t->default_system}, {"empty_thought", TEXT, &t->empty_thought}, {"stop_words", STOPS, NULL}, {"thought_words", WORDS, t->thought}, {"tool_call_words", WORDS, t->call}, {"reasoning", FLAG, &t->reasoning}, {"system_in_user", FLAG, &t->system_in_user}, {"efficient_eos", FLAG, &t->efficient_eos}, {"replace_eos", FLAG, &t->replace_eos}, {"replace_jinja_template", FLAG, &t->replace_jinja}};
     const char *keys[sizeof members / sizeof *members];
     for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
         keys[i] = members[i].key;
@@ -198,6 +199,7 @@ graft_status graft_template_use_tools(graft_template *t, const char *tool_format
 }
 
 const char *graft_template_name(const graft_template *t) { return t->name; }
+const char *graft_template_text_end(const graft_template *t) { return t->text_end.s; }
 int graft_template_efficient_eos(const graft_template *t) { return t->efficient_eos; }
 
 graft_status graft_template_fit(const graft_template *t, graft_tokenizer *tok, graft_error *err)

@@ -73,6 +73,8 @@ graft_status graft_template_units(const graft_template *t, const graft_template_
 graft_status graft_template_use_tools(graft_template *t, const char *tool_format, graft_error *err);
 /* Ids that end an answer: eos and the stop words. */
 const int32_t *graft_template_stops(const graft_template *t, const graft_tokenizer *tok, graft_arena *a, size_t *n);
+/* What ends a pretraining text, NULL: the tokenizer's eos. */
+const char *graft_template_text_end(const graft_template *t);
 int graft_template_efficient_eos(const graft_template *t);
 
 #endif

@@ -21,7 +21,7 @@ struct graft_template {
     graft_slots prefix, system, user, assistant, function, observation;
     const char *tools; /* tool format */
     graft_slice tools_text; /* given: tools are told by this text around their JSON as it came, calls by the format */
-    graft_slice default_system;
+    graft_slice default_system, text_end;
     const char **stop_words;
     size_t n_stop_words;
     graft_slice thought[2], call[2]; /* words around a thought, around a tool call */

@@ -90,10 +90,13 @@ static graft_status largest_batch(const graft_dataset *d, graft_order *order, in
         s = graft_order_epoch(order, e, err);
         for (int64_t b = 0; !s && b < graft_order_batches(order); b++) {
             const int64_t *samples = NULL, count = graft_order_batch(order, b, &samples);
-            int64_t tokens = 0, with = 0;
-            for (int64_t i = 0; i < count; i++) tokens += graft_dataset_at(d, samples[i]).n, with += labelled[samples[i]];
+            int64_t tokens = 0, with = 0, sequences = 0;
+            for (int64_t i = 0; i < count; i++) {
+                const graft_sample sample = graft_dataset_at(d, samples[i]);
+                tokens += graft_sample_rows(&sample), sequences += graft_sample_sequences(&sample), with += labelled[samples[i]];
+            }
             if (tokens > capacity[0]) capacity[0] = tokens;
-            if (count > capacity[1]) capacity[1] = count;
+            if (sequences > capacity[1]) capacity[1] = sequences;
             if (with > capacity[2]) capacity[2] = with;
         }
         if (!order->shuffle) break;

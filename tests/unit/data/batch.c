@@ -11,7 +11,7 @@ START_TEST(rows)
     ck_assert_ok(graft_batch_new(&b, 8, 2, &err));
     const int32_t ids1[] = {10, 11, 12, 13}, labels1[] = {10, -100, 12, 13};
     const int32_t ids2[] = {20, 21, 22}, labels2[] = {-100, -100, 22};
-    const graft_sample one = {4, ids1, labels1}, two = {3, ids2, labels2}, more = {1, ids2, labels2};
+    const graft_sample one = {.n = 4, .ids = ids1, .labels = labels1}, two = {.n = 3, .ids = ids2, .labels = labels2}, more = {.n = 1, .ids = ids2, .labels = labels2};
     ck_assert_int_eq(graft_batch_add(b, &one), 1);
     ck_assert_int_eq(graft_batch_add(b, &two), 1);
     ck_assert_int_eq(graft_batch_add(b, &more), 0); /* no third sequence */
@@ -28,7 +28,7 @@ START_TEST(rows)
     ck_assert_int_eq(graft_batch_add(b, &one), 1);
     ck_assert_int_eq(b->borders[0], 0);
     const int32_t many[9] = {0};
-    const graft_sample long_one = {9, many, many}, none = {0, many, many};
+    const graft_sample long_one = {.n = 9, .ids = many, .labels = many}, none = {.n = 0, .ids = many, .labels = many};
     ck_assert_int_eq(graft_batch_add(b, &long_one), 0);
     ck_assert_int_eq(graft_batch_add(b, &none), 0);
     graft_batch_free(b);

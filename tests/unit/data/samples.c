@@ -17,7 +17,7 @@ static const char *const must_pass[] = {
     "fmt_specials", "val_0_1", "val_0_333", "val_30", "val_concat_seed0", "mix_concat", "num_samples_10", "num_samples_60", "num_samples_60_max_30", "num_samples_two",
     "fmt_messages_openai", "fmt_messages_sharegpt", "fmt_partial_tags", "fmt_odd_sharegpt", "fmt_odd_sharegpt_qwen", "fmt_openai_tools", "sft_toolcalls_qwen", "sft_toolcalls_qwen3", "think_cut_qwen3", "think_false_qwen3", "think_glmz1_smollm2",
     "think_null_qwen3", "think_qwen3_nothink", "think_true_qwen3", "think_true_qwen3_mask_history", "think_true_qwen3_preserve"};
-static const char *const must_pass_shared[] = {"cut_glaive_160", "mask_history_glaive", "mask_history_cut_glaive", "sft_glaive_qwen", "sft_glaive_smollm2", "sft_glaive_tool_format", "train_on_prompt_glaive", "think_deepseekr1", "cut_glaive_420_chatglm3", "fmt_folder", "sft_glaive_chatglm3", "sft_glaive_llama3", "sft_glaive_mistral", "sft_toolcalls_llama3", "think_glm4_7", "sft_identity_alpaca", "sft_identity_vicuna", "sft_alpaca_en_llama3", "sft_alpaca_en_mistral", "sft_alpaca_zh_chatglm3", "sft_alpaca_zh_llama2", "sft_identity_chatml_llama2", "fmt_alpaca_history_llama2", "mask_history_chatglm3"};
+static const char *const must_pass_shared[] = {"mix_max_samples", "mix_once", "mix_over", "mix_over_probs", "mix_over_probs_seed7", "mix_under", "mix_under_probs", "neat_pack_alpaca_identity", "pack_alpaca_identity", "pack_batch_25", "pack_efficient_eos", "pack_overlong", "pt_alpaca", "pt_c4_llama3", "pt_c4_packing_false", "pt_c4_packing_true", "pt_c4_smollm2", "pt_lines_txt", "pt_wiki_qwen2_5", "val_eval_dataset", "cut_glaive_160", "mask_history_glaive", "mask_history_cut_glaive", "sft_glaive_qwen", "sft_glaive_smollm2", "sft_glaive_tool_format", "train_on_prompt_glaive", "think_deepseekr1", "cut_glaive_420_chatglm3", "fmt_folder", "sft_glaive_chatglm3", "sft_glaive_llama3", "sft_glaive_mistral", "sft_toolcalls_llama3", "think_glm4_7", "sft_identity_alpaca", "sft_identity_vicuna", "sft_alpaca_en_llama3", "sft_alpaca_en_mistral", "sft_alpaca_zh_chatglm3", "sft_alpaca_zh_llama2", "sft_identity_chatml_llama2", "fmt_alpaca_history_llama2", "mask_history_chatglm3"};
 
 /* What a run needs: where the relative paths of a case begin. */
 typedef struct ground {
@@ -55,13 +55,13 @@ static int64_t int_at(const graft_json *o, const char *key, int64_t fallback)
 static const char *unknown_key(const graft_json *yaml)
 {
     static const char *const known[] = {"stage", "do_train", "model_name_or_path", "dataset_dir", "dataset", "output_dir", "overwrite_cache", "template", "cutoff_len", "max_samples", "enable_thinking", "add_special_tokens",
-                                        "mask_history", "val_size", "seed", "default_system", "split_special_tokens", "preserve_thinking", "train_on_prompt", "preprocessing_batch_size", "tool_format"};
+                                        "mask_history", "val_size", "seed", "default_system", "split_special_tokens", "preserve_thinking", "train_on_prompt", "preprocessing_batch_size", "tool_format", "packing", "neat_packing", "mix_strategy", "interleave_probs", "eval_dataset"};
     for (const graft_json *m = yaml->child; m; m = m->next) {
         int found = 0;
         for (size_t i = 0; i < sizeof known / sizeof *known; i++) found |= !strcmp(m->key, known[i]);
         if (!found) return m->key;
     }
-    if (strcmp(text_at(yaml, "stage", ""), "sft")) return text_at(yaml, "stage", "stage");
+    if (strcmp(text_at(yaml, "stage", ""), "sft") && strcmp(text_at(yaml, "stage", ""), "pt")) return text_at(yaml, "stage", "stage");
     return graft_json_get(yaml, "template") ? NULL : "no template";
 }
 
@@ -117,6 +117,30 @@ static int labels_same(const graft_json *runs, const graft_sample *s)
     return at == s->n;
 }
 
+static int positions_same(const graft_json *runs, const graft_sample *s)
+{
+    int64_t at = 0;
+    for (const graft_json *r = runs->child; r; r = r->next) {
+        const int zero = graft_json_is(r->child, "zero");
+        for (int64_t k = 0; k < r->child->next->integer; k++, at++)
+            if (at >= s->n || (s->positions ? s->positions[at] : at) != (zero ? 0 : k)) return 0;
+    }
+    return at == s->n;
+}
+
+/* Sequences that see each other have one number, from 1; 0 is padding. Plain packing has 1 all over. */
+static int attention_same(const graft_json *runs, const graft_sample *s)
+{
+    int64_t at = 0, part = 0;
+    for (const graft_json *r = runs->child; r; r = r->next)
+        for (int64_t k = 0; k < r->child->next->integer; k++, at++) {
+            while (s->parts && part < s->parts && at >= s->part_ends[part]) part++;
+            const int64_t have = part == s->parts && s->parts ? 0 : part + 1;
+            if (at >= s->n || have != r->child->integer) return 0;
+        }
+    return at == s->n;
+}
+
 static outcome row_check(const graft_json *row, const graft_dataset *d)
 {
     const int64_t i = int_at(row, "i", -1);
@@ -131,6 +155,9 @@ static outcome row_check(const graft_json *row, const graft_dataset *d)
         }
     snprintf(line, sizeof line, "row %lld: ", (long long)i);
     if (at != s.n) return say(DIFFERENT, line, "too many input_ids");
+    if (!graft_json_get(row, "labels")) return say(SAME, "", NULL); /* a pretraining block: ids alone */
+    if (graft_json_get(row, "position") && !positions_same(graft_json_get(row, "position"), &s)) return say(DIFFERENT, line, "positions");
+    if (graft_json_get(row, "attention") && !attention_same(graft_json_get(row, "attention"), &s)) return say(DIFFERENT, line, "attention");
     return labels_same(graft_json_get(row, "labels"), &s) ? say(SAME, "", NULL) : say(DIFFERENT, line, "labels");
 }
 
@@ -207,6 +234,14 @@ static outcome load(const ground *g, const graft_json *yaml, parts *p, graft_dat
                                      .mask_history = (int)int_at(yaml, "mask_history", 0),
                                      .val_size = val ? val->number : 0,
                                      .seed = (uint64_t)int_at(yaml, "seed", 42),
+                                     .pretrain = !strcmp(text_at(yaml, "stage", ""), "pt"),
+                                     .packing = int_at(yaml, "neat_packing", 0)   ? GRAFT_PACKING_NEAT
+                                                : int_at(yaml, "packing", -1) < 0 ? GRAFT_PACKING_UNSAID
+                                                : int_at(yaml, "packing", 0)      ? GRAFT_PACKING_ON
+                                                                                  : GRAFT_PACKING_OFF,
+                                     .preprocessing_batch_size = int_at(yaml, "preprocessing_batch_size", 0),
+                                     .mix_strategy = text_at(yaml, "mix_strategy", NULL),
+                                     .interleave_probs = text_at(yaml, "interleave_probs", NULL),
                                      .default_system = text_at(yaml, "default_system", NULL),
                                      .today = "26 Jul 2024", /* when the fixtures were made, as far as their clock knew */
                                      .thinking = !thinking ? GRAFT_THINKING_TRUE : thinking->type == GRAFT_JSON_NULL ? GRAFT_THINKING_NULL
@@ -215,6 +250,13 @@ static outcome load(const ground *g, const graft_json *yaml, parts *p, graft_dat
                                      .preserve_thinking = (int)int_at(yaml, "preserve_thinking", 0),
                                      .split_special_tokens = (int)int_at(yaml, "split_special_tokens", 0)};
     if (graft_dataset_load(p->registry, &o, p->t, p->tok, &p->train, &p->eval, report, &err)) return failure(&err);
+    if (graft_json_get(yaml, "eval_dataset")) {
+        graft_dataset_options e = o;
+        graft_dataset *none = NULL;
+        graft_dataset_report ignored;
+        e.names = text_at(yaml, "eval_dataset", "");
+        if (graft_dataset_load(p->registry, &e, p->t, p->tok, &p->eval, &none, &ignored, &err)) return failure(&err);
+    }
     return say(SAME, "", NULL);
 }
 
