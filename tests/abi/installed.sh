@@ -59,7 +59,8 @@ for library in "$plugins"/*.so; do check_library "$library"; done
 
 # The installed program finds what was installed with it.
 XDG_CACHE_HOME=$work/cache XDG_CONFIG_HOME=$work/config "$prefix/bin/graft" plugin list >"$work/list" 2>&1 || wrong "expected the installed graft to list its plugins: $(cat "$work/list")"
-[ "$(grep -c "$plugins/" "$work/list")" -ge "$n" ] || wrong "expected the installed graft to name $n plugins in $plugins, found: $(cat "$work/list")"
+named=$(grep -c '"file_name": *"[^"]*\.so"' "$plugins/registry.json") # a skeleton for authors is built, and not registered
+[ "$(grep -c "$plugins/" "$work/list")" -eq "$named" ] || wrong "expected the installed graft to name $named plugins in $plugins, found: $(cat "$work/list")"
 if grep -q 'no such file' "$work/list"; then wrong "expected every registered plugin to be installed, found: $(grep 'no such file' "$work/list")"; fi
 
 cat >"$work/hello.c" <<'C'
