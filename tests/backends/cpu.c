@@ -7,10 +7,22 @@ static const char *const isas[] = {"scalar", "avx2", "avx512"};
         for (int threads_ = 1; threads_ <= 3; threads_ += 2) \
             for (device d, *once_ = &d; once_ && device_open(&d, "cpu", isas[isa_], threads_) == GRAFT_OK; d.table->close(d.dev), once_ = NULL)
 
+static double half(const uint8_t *p)
+{
+    const int h = p[0] | p[1] << 8, exponent = h >> 10 & 31;
+    const double size = exponent ? ldexp(1024 + (h & 1023), exponent - 25) : ldexp(h & 1023, -24);
+    return h & 0x8000 ? -size : size;
+}
+
 static double stored(const image *m, int32_t t, int64_t i)
 {
     const graft_tensor *x = &m->tensors[t];
     if (x->dtype == GRAFT_F32) return floats(m, t)[i];
+    const uint8_t *bytes = (const uint8_t *)m->data + x->offset;
+    const int64_t j = i % 32;
+    if (x->dtype == GRAFT_Q8_0) return half(bytes + i / 32 * 34) * (int8_t)bytes[i / 32 * 34 + 2 + j];
+    if (x->dtype == GRAFT_Q4_0) return half(bytes + i / 32 * 18) * ((bytes[i / 32 * 18 + 2 + j % 16] >> (j < 16 ? 0 : 4) & 15) - 8);
+    if (x->dtype == GRAFT_Q4_1) return half(bytes + i / 32 * 20) * (bytes[i / 32 * 20 + 4 + j % 16] >> (j < 16 ? 0 : 4) & 15) + half(bytes + i / 32 * 20 + 2);
     const uint16_t h = ((const uint16_t *)(const void *)(m->data + x->offset))[i];
     if (x->dtype == GRAFT_BF16) {
         const uint32_t u = (uint32_t)h << 16;
@@ -18,9 +30,7 @@ static double stored(const image *m, int32_t t, int64_t i)
         memcpy(&f, &u, sizeof f);
         return f;
     }
-    const int exponent = h >> 10 & 31;
-    const double size = exponent ? ldexp(1024 + (h & 1023), exponent - 25) : ldexp(h & 1023, -24);
-    return h & 0x8000 ? -size : size;
+    return half(bytes + 2 * i);
 }
 
 /* ---- matmul ------------------------------------------------------------------------------------------------------------------------------------ */
@@ -31,7 +41,14 @@ static void one_matmul(const device *d, int64_t m, int64_t n, int64_t k, int ta,
     const int32_t c = matrix(&g, m, n), y = in_place ? c : matrix(&g, m, n);
     fill_noise(&g, a, 1.0f);
     if (tw == GRAFT_F32) fill_noise(&g, w, 1.0f);
-    for (int64_t i = 0; tw != GRAFT_F32 && i < n * k; i++) ((uint16_t *)(void *)ints(&g, w))[i] = (uint16_t)(0x3c00 + graft_random_u32(3, 1, 0, (uint64_t)i) % 900 + ((uint64_t)i % 3 == 0 ? 0x8000 : 0));
+    uint8_t *bytes = (uint8_t *)g.data + g.tensors[w].offset;
+    const int64_t block = tw == GRAFT_Q4_0 ? 18 : tw == GRAFT_Q4_1 ? 20
+                                              : tw == GRAFT_Q8_0   ? 34
+                                                                   : 0;
+    for (int64_t i = 0; block && i < g.tensors[w].bytes; i++) /* f16 scales of about 0.1, any numbers */
+        bytes[i] = i % block == 1 || (block == 20 && i % block == 3) ? 0x2e : (uint8_t)graft_random_u32(3, 1, 0, (uint64_t)i);
+    for (int64_t i = 0; tw != GRAFT_F32 && !block && i < n * k; i++)
+        ((uint16_t *)(void *)bytes)[i] = (uint16_t)(0x3c00 + graft_random_u32(3, 1, 0, (uint64_t)i) % 900 + ((uint64_t)i % 3 == 0 ? 0x8000 : 0));
     fill_noise(&g, c, 1.0f);
     double *want = malloc((size_t)(m * n + 1) * sizeof *want);
     for (int64_t i = 0; i < m; i++)
@@ -45,7 +62,7 @@ static void one_matmul(const device *d, int64_t m, int64_t n, int64_t k, int ta,
     ck_assert_int_eq(run_op(d, &g, "matmul/1", with_c ? 3 : 2, in, 1, out, 3, at), GRAFT_OK);
     char what[120];
     snprintf(what, sizeof what, "matmul %lld x %lld x %lld, transposed %d %d, type %d, c %d", (long long)m, (long long)n, (long long)k, ta, tb, (int)tw, with_c);
-    near(what, floats(&g, y), want, m * n, 2e-6, 1.0 + sqrt((double)k));
+    near(what, floats(&g, y), want, m * n, 2e-6, (block == 34 ? 10.0 : 1.0) * (1.0 + sqrt((double)k)));
     free(want);
     free(g.data);
 }
@@ -59,6 +76,21 @@ START_TEST(matmul_shapes)
             for (int t = 0; t < 4; t++) {
                 one_matmul(&d, shapes[i][0], shapes[i][1], shapes[i][2], t & 1, t >> 1, GRAFT_F32, (int)(i + (size_t)t) % 2, t % 3 == 0);
                 one_matmul(&d, shapes[i][0], shapes[i][1], shapes[i][2], t & 1, t >> 1, t & 1 ? GRAFT_BF16 : GRAFT_F16, 0, 0);
+            }
+    }
+}
+END_TEST
+
+/* Stored blocks of 32: as rows along k and across it, for one row, a few and many. */
+START_TEST(matmul_of_blocks)
+{
+    static const int64_t rows[] = {1, 5, 40};
+    FOR_EACH_DEVICE(d)
+    {
+        for (int i = 0; i < 3; i++)
+            for (graft_dtype t = GRAFT_Q4_0; t <= GRAFT_Q8_0; t++) {
+                one_matmul(&d, rows[i], 50, 448, 0, 1, t, 1, 0);
+                one_matmul(&d, rows[i], 96, 70, 0, 0, t, 0, 0);
             }
     }
 }
@@ -505,6 +537,7 @@ END_TEST
 static void cases(TCase *tc)
 {
     tcase_add_test(tc, matmul_shapes);
+    tcase_add_test(tc, matmul_of_blocks);
     tcase_add_test(tc, matmul_batches);
     tcase_add_test(tc, sums_of_products);
     tcase_add_test(tc, unary_functions);

@@ -122,7 +122,10 @@ static inline int32_t image_add(image *m, graft_dtype t, int rank, int64_t d0, i
     *x = (graft_tensor){.dtype = t, .place = GRAFT_PLACE_INPUT, .rank = rank, .dims = {d0, d1, d2, d3}, .offset = m->bytes, .name = "test"};
     int64_t elements = 1;
     for (int i = 0; i < rank; i++) elements *= x->dims[i];
-    x->bytes = elements * (t == GRAFT_BF16 || t == GRAFT_F16 ? 2 : 4);
+    const int64_t block = t == GRAFT_Q4_0 ? 18 : t == GRAFT_Q4_1 ? 20
+                                             : t == GRAFT_Q8_0   ? 34
+                                                                 : 0; /* bytes of 32 elements */
+    x->bytes = block ? elements / 32 * block : elements * (t == GRAFT_BF16 || t == GRAFT_F16 ? 2 : 4);
     const int64_t more = (x->bytes + 127) / 64 * 64;
     m->data = realloc(m->data, (size_t)(m->bytes + more));
     memset(m->data + m->bytes, 0, (size_t)more);

@@ -8,8 +8,6 @@
 #include "gemm.h"
 #include "ops.h"
 
-INLINE int64_t element_size(graft_dtype t) { return t == GRAFT_F32 ? 4 : 2; }
-
 enum {
     AHEAD = 128, /* elements that packing along lines asks for in advance: too many lines for the hardware to follow */
     SKINNY = 16,
@@ -29,28 +27,28 @@ typedef struct job { /* one block of n and k of a gemm */
     float *packed;
 } job;
 
-/* k in equal blocks of at most KC_MOST, a multiple of 8. */
+/* k in equal blocks of at most KC_MOST, a multiple of 32: of a stored block. */
 static int64_t k_block(int64_t k)
 {
     const int64_t blocks = (k + KC_MOST - 1) / KC_MOST;
-    return round_up((k + blocks - 1) / blocks, 8);
+    return round_up((k + blocks - 1) / blocks, 32);
 }
 
-/* `lines` (<= width) lines of k elements, line l at x + l * ld, to out[k][width]; missing lines are zeros. */
-INLINE void pack_lines_typed(const void *x, int64_t ld, graft_dtype t, int64_t lines, int64_t k, float *out, int width)
+/* `lines` (<= width) lines of k elements, line l at element o + l * ld of x, to out[k][width]; missing lines are zeros. */
+INLINE void pack_lines_typed(const void *x, int64_t o, int64_t ld, graft_dtype t, int64_t lines, int64_t k, float *out, int width)
 {
     for (int first = 0; first < width; first += VW) {
         const int64_t here = least(VW, lines - first), keep = least(VW, width - first);
         for (int64_t p = 0; p < k; p += VW) {
             const int64_t n = least(VW, k - p);
             vf r[VW];
-            for (int64_t i = 0; i < here && i < VW; i++) __builtin_prefetch((const char *)x + ((first + i) * ld + p + AHEAD) * element_size(t));
+            for (int64_t i = 0; i < here && i < VW; i++) __builtin_prefetch((const char *)x + stored_bytes(t, o + (first + i) * ld + p + AHEAD));
             if (here >= VW && n == VW) {
-                UNROLL for (int i = 0; i < VW; i++) r[i] = vector_of(x, (first + i) * ld + p, t);
+                UNROLL for (int i = 0; i < VW; i++) r[i] = vector_of(x, o + (first + i) * ld + p, t);
             } else {
                 for (int i = 0; i < VW; i++) {
                     if (i >= here) r[i] = (vf){0};
-                    else r[i] = n == VW ? vector_of(x, (first + i) * ld + p, t) : vector_of_n(x, (first + i) * ld + p, n, t);
+                    else r[i] = n == VW ? vector_of(x, o + (first + i) * ld + p, t) : vector_of_n(x, o + (first + i) * ld + p, n, t);
                 }
             }
             v_transpose(r);
@@ -67,26 +65,37 @@ INLINE void pack_lines_typed(const void *x, int64_t ld, graft_dtype t, int64_t l
     }
 }
 
-/* k rows of `lines` neighbouring elements, row p at x + p * ld, to out[k][width]; missing columns are zeros. */
-INLINE void pack_rows_typed(const void *x, int64_t ld, graft_dtype t, int64_t lines, int64_t k, float *out, int width)
+/* k rows of `lines` neighbouring elements, row p at element o + p * ld of x, to out[k][width]; missing columns are zeros. */
+INLINE void pack_rows_typed(const void *x, int64_t o, int64_t ld, graft_dtype t, int64_t lines, int64_t k, float *out, int width)
 {
     for (int64_t p = 0; p < k; p++)
         for (int first = 0; first < width; first += VW) {
             const int64_t here = most(0, least(VW, lines - first)), keep = least(VW, width - first);
-            const vf v = here == VW ? vector_of(x, p * ld + first, t) : vector_of_n(x, p * ld + first, here, t);
+            const vf v = here == VW ? vector_of(x, o + p * ld + first, t) : vector_of_n(x, o + p * ld + first, here, t);
             if (keep == VW) v_store(out + p * width + first, v);
             else v_store_n(out + p * width + first, v, keep);
         }
 }
 
-INLINE void pack_panel(const void *x, int64_t ld, graft_dtype t, int by_rows, int64_t lines, int64_t k, float *out, int width)
-{
-    if (t == GRAFT_F32) by_rows ? pack_rows_typed(x, ld, GRAFT_F32, lines, k, out, width) : pack_lines_typed(x, ld, GRAFT_F32, lines, k, out, width);
-    else if (t == GRAFT_BF16) by_rows ? pack_rows_typed(x, ld, GRAFT_BF16, lines, k, out, width) : pack_lines_typed(x, ld, GRAFT_BF16, lines, k, out, width);
-    else by_rows ? pack_rows_typed(x, ld, GRAFT_F16, lines, k, out, width) : pack_lines_typed(x, ld, GRAFT_F16, lines, k, out, width);
-}
+#define PACK_TYPED(name, type)                                                                                                                     \
+    static __attribute__((noinline)) void name(const void *x, int64_t o, int64_t ld, int by_rows, int64_t lines, int64_t k, float *out, int width) \
+    {                                                                                                                                              \
+        if (by_rows) width == NR ? pack_rows_typed(x, o, ld, type, lines, k, out, NR) : pack_rows_typed(x, o, ld, type, lines, k, out, MR);        \
+        else width == NR ? pack_lines_typed(x, o, ld, type, lines, k, out, NR) : pack_lines_typed(x, o, ld, type, lines, k, out, MR);              \
+    }
+PACK_TYPED(pack_f32, GRAFT_F32)
+PACK_TYPED(pack_bf16, GRAFT_BF16)
+PACK_TYPED(pack_f16, GRAFT_F16)
+PACK_TYPED(pack_q4_0, GRAFT_Q4_0)
+PACK_TYPED(pack_q4_1, GRAFT_Q4_1)
+PACK_TYPED(pack_q8_0, GRAFT_Q8_0)
 
-static const void *at(const void *x, graft_dtype t, int64_t i) { return (const char *)x + i * element_size(t); }
+static void pack_panel(const void *x, int64_t o, int64_t ld, graft_dtype t, int by_rows, int64_t lines, int64_t k, float *out, int width)
+{
+    static void (*const pack[])(const void *, int64_t, int64_t, int, int64_t, int64_t, float *, int) = {
+        [GRAFT_F32] = pack_f32, [GRAFT_BF16] = pack_bf16, [GRAFT_F16] = pack_f16, [GRAFT_Q4_0] = pack_q4_0, [GRAFT_Q4_1] = pack_q4_1, [GRAFT_Q8_0] = pack_q8_0};
+    pack[t](x, o, ld, by_rows, lines, k, out, width);
+}
 
 static void scale_panel(float *x, int64_t n, float by)
 {
@@ -103,8 +112,8 @@ static __attribute__((noinline)) void pack_b_panel(const gemm *g, float alpha, i
         const int64_t from = most(k0, begin), k = least(k0 + kc, begin + t->k) - from, row = from - begin;
         if (k <= 0) continue;
         float *to = out + (from - k0) * NR;
-        if (t->trans_b) pack_panel(at(t->b, t->tb, j * t->ldb + row), t->ldb, t->tb, 0, lines, k, to, NR);
-        else pack_panel(at(t->b, t->tb, row * t->ldb + j), t->ldb, t->tb, 1, lines, k, to, NR);
+        if (t->trans_b) pack_panel(t->b, j * t->ldb + row, t->ldb, t->tb, 0, lines, k, to, NR);
+        else pack_panel(t->b, row * t->ldb + j, t->ldb, t->tb, 1, lines, k, to, NR);
         if (t->alpha != alpha) scale_panel(to, k * NR, t->alpha / alpha);
     }
 }
@@ -119,8 +128,8 @@ static __attribute__((noinline)) void pack_a_block(const gemm *g, int64_t i0, in
             const int64_t from = most(k0, begin), k = least(k0 + kc, begin + t->k) - from, row = from - begin;
             if (k <= 0) continue;
             float *to = out + (from - k0) * MR;
-            if (t->trans_a) pack_panel(at(t->a, t->ta, row * t->lda + i), t->lda, t->ta, 1, lines, k, to, MR);
-            else pack_panel(at(t->a, t->ta, i * t->lda + row), t->lda, t->ta, 0, lines, k, to, MR);
+            if (t->trans_a) pack_panel(t->a, row * t->lda + i, t->lda, t->ta, 1, lines, k, to, MR);
+            else pack_panel(t->a, i * t->lda + row, t->lda, t->ta, 0, lines, k, to, MR);
         }
     }
 }
@@ -322,7 +331,10 @@ static void along_unit(void *ctx, int64_t unit, int thread)
     const int64_t first = unit * s->per_unit, last = least(s->lines, first + s->per_unit);
     if (s->tx == GRAFT_F32) along_typed(s, first, last, GRAFT_F32);
     else if (s->tx == GRAFT_BF16) along_typed(s, first, last, GRAFT_BF16);
-    else along_typed(s, first, last, GRAFT_F16);
+    else if (s->tx == GRAFT_F16) along_typed(s, first, last, GRAFT_F16);
+    else if (s->tx == GRAFT_Q4_0) along_typed(s, first, last, GRAFT_Q4_0);
+    else if (s->tx == GRAFT_Q4_1) along_typed(s, first, last, GRAFT_Q4_1);
+    else along_typed(s, first, last, GRAFT_Q8_0);
 }
 
 /* Across: columns of the long operand, whose rows are read as they lie, DEEP at a time. A unit takes WIDE columns and, when there are few columns,
@@ -377,7 +389,8 @@ static void across_unit(void *ctx, int64_t unit, int thread)
     float *sums = s->sums + unit * SKINNY * WIDE;
     if (s->tx == GRAFT_F32) across_typed(s, first, last, p0, p1, sums, GRAFT_F32);
     else if (s->tx == GRAFT_BF16) across_typed(s, first, last, p0, p1, sums, GRAFT_BF16);
-    else across_typed(s, first, last, p0, p1, sums, GRAFT_F16);
+    else if (s->tx == GRAFT_F16) across_typed(s, first, last, p0, p1, sums, GRAFT_F16);
+    else across_typed(s, first, last, p0, p1, sums, s->tx);
 }
 
 /* Adds the pieces of one block of columns, which begin at `sums`. */
@@ -512,7 +525,7 @@ void K(gemm_run)(const cpu_call *c, const gemm *g)
 void K(gemm_alone)(const gemm *g, char *scratch)
 {
     if (trivial(g)) return;
-    float *a = (float *)(void *)scratch, *b = a + MC * round_up(KC_MOST, 8);
+    float *a = (float *)(void *)scratch, *b = a + MC * KC_MOST;
     if (is_skinny(g)) {
         skinny_run(NULL, g, b);
         return;
@@ -532,8 +545,8 @@ void K(gemm_alone)(const gemm *g, char *scratch)
 
 void K(gemm_room)(int64_t m, int64_t n, int64_t k, cpu_room *r)
 {
-    const int64_t packed = most(PACK_BYTES, round_up(K_MOST + 8, 8) * NR * 4), blocks = across_blocks(most(m, n)), tile_sums = SKINNY * WIDE * 4;
+    const int64_t packed = most(PACK_BYTES, (K_MOST + 32) * NR * 4), blocks = across_blocks(most(m, n)), tile_sums = SKINNY * WIDE * 4;
     const int64_t little = (SKINNY * k + 16) * 4;
     r->work = most(r->work, most(packed, little + blocks * (blocks < SPLITS_MOST ? SPLITS_MOST : 1) * tile_sums));
-    r->scratch = most(r->scratch, MC * round_up(KC_MOST, 8) * 4 + most(ALONE_N * round_up(KC_MOST, 8) * 4, little + tile_sums));
+    r->scratch = most(r->scratch, MC * KC_MOST * 4 + most(ALONE_N * KC_MOST * 4, little + tile_sums));
 }

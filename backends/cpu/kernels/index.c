@@ -65,7 +65,7 @@ static graft_status scatter_add(cpu_call *c)
 }
 
 const cpu_op K(ops_index)[] = {
-    {"gather/1", FLOATS, {{NULL, 0}}, gather, NULL},
+    {"gather/1", STORED, {{NULL, 0}}, gather, NULL},
     {"scatter_add/1", F32, {{NULL, 0}}, scatter_add, NULL},
     END_OF_OPS,
 };

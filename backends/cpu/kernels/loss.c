@@ -191,7 +191,7 @@ static void room(const cpu_call *c, int threads, cpu_room *r)
 }
 
 const cpu_op K(ops_loss)[] = {
-    {"linear_cross_entropy/1", FLOATS, {{"softcap", 0}, {"scale", 1}}, run, room},
-    {"linear_cross_entropy_train/1", FLOATS, {{"softcap", 0}, {"scale", 1}}, run, room},
+    {"linear_cross_entropy/1", STORED, {{"softcap", 0}, {"scale", 1}}, run, room},
+    {"linear_cross_entropy_train/1", STORED, {{"softcap", 0}, {"scale", 1}}, run, room},
     END_OF_OPS,
 };

@@ -23,8 +23,8 @@ static gemm product(const batch *b, int64_t index)
     const int64_t last_a = c->in[0].dims[c->in[0].rank - 1] * c->in[0].dims[c->in[0].rank - 2];
     const int64_t last_b = c->in[1].dims[c->in[1].rank - 1] * c->in[1].dims[c->in[1].rank - 2];
     term *t = &g.t[0];
-    t->a = (const char *)t->a + oa * last_a * (t->ta == GRAFT_F32 ? 4 : 2);
-    t->b = (const char *)t->b + ob * last_b * (t->tb == GRAFT_F32 ? 4 : 2);
+    t->a = (const char *)t->a + stored_bytes(t->ta, oa * last_a);
+    t->b = (const char *)t->b + stored_bytes(t->tb, ob * last_b);
     g.c += oc * g.m * g.n;
     if (g.base) g.base += obase * g.m * g.n;
     return g;
@@ -82,7 +82,11 @@ static graft_status chain(cpu_call *c)
     const cpu_arg *out = &c->out[0];
     gemm g = {.m = out->dims[0], .n = out->dims[1], .c = out->data, .ldc = out->dims[1], .ldbase = out->dims[1]};
     g.base = c->in[0].on ? c->in[0].data : NULL;
-    for (; g.terms < TERMS && c->in[1 + 2 * g.terms].on; g.terms++) g.t[g.terms] = term_of(&c->in[1 + 2 * g.terms], &c->in[2 + 2 * g.terms], c->attr + 3 * g.terms);
+    for (int late = 0; late < 2; late++) /* whole stored blocks first, so that each of them begins at a multiple of its size */
+        for (int i = 0; i < TERMS && c->in[1 + 2 * i].on; i++) {
+            const term t = term_of(&c->in[1 + 2 * i], &c->in[2 + 2 * i], c->attr + 3 * i);
+            if ((t.k % 32 != 0) == late) g.t[g.terms++] = t;
+        }
     K(gemm_run)
     (c, &g);
     return GRAFT_OK;
@@ -98,7 +102,7 @@ static void chain_room(const cpu_call *c, int threads, cpu_room *r)
 }
 
 const cpu_op K(ops_matmul)[] = {
-    {"matmul/1", FLOATS, {{"trans_a", 0}, {"trans_b", 0}, {"alpha", 1}}, matmul, matmul_room},
-    {CPU_MATMUL_CHAIN, FLOATS, {{NULL, 0}}, chain, chain_room},
+    {"matmul/1", STORED, {{"trans_a", 0}, {"trans_b", 0}, {"alpha", 1}}, matmul, matmul_room},
+    {CPU_MATMUL_CHAIN, STORED, {{NULL, 0}}, chain, chain_room},
     END_OF_OPS,
 };

@@ -162,7 +162,7 @@ INLINE vf v_sums(const vf *r)
 #endif
 }
 
-/* ---- stored types: f32, bf16, f16 read as f32 ---- */
+/* ---- stored types read as f32: f32, bf16, f16, and GGUF's blocks. Elements are counted from p, which begins with a whole block ---- */
 INLINE float half_to_float(uint16_t h)
 {
     const uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = (h >> 10) & 31, fraction = h & 1023;
@@ -178,9 +178,65 @@ INLINE float half_to_float(uint16_t h)
     }
     return x.f;
 }
+/* GGUF blocks of 32 elements: a f16 scale d, with Q4_1 a f16 minimum m, then the numbers q. Element j < 16 of a Q4 block is the low half of
+ * byte j, element 16 + j the high half. Q4_0: (q - 8) d; Q4_1: q d + m; Q8_0: q d with q signed bytes. */
+INLINE int64_t stored_bytes(graft_dtype t, int64_t n) /* n: whole blocks */
+{
+    return t == GRAFT_F32 ? 4 * n : t == GRAFT_Q4_0 ? n / 32 * 18
+                                : t == GRAFT_Q4_1   ? n / 32 * 20
+                                : t == GRAFT_Q8_0   ? n / 32 * 34
+                                                    : 2 * n;
+}
+INLINE int is_blocks(graft_dtype t) { return t == GRAFT_Q4_0 || t == GRAFT_Q4_1 || t == GRAFT_Q8_0; }
+INLINE float half_at(const uint8_t *p)
+{
+    uint16_t h;
+    memcpy(&h, p, sizeof h);
+#if defined(__AVX2__)
+    return _cvtsh_ss(h);
+#else
+    return half_to_float(h);
+#endif
+}
+INLINE float block_scalar(const void *p, int64_t i, graft_dtype t)
+{
+    const uint8_t *b = (const uint8_t *)p + stored_bytes(t, i / 32 * 32);
+    const int64_t j = i % 32;
+    if (t == GRAFT_Q8_0) return (float)(int8_t)b[2 + j] * half_at(b);
+    const uint8_t byte = b[(t == GRAFT_Q4_1 ? 4 : 2) + j % 16];
+    const float q = (float)(j < 16 ? byte & 15 : byte >> 4);
+    return t == GRAFT_Q4_1 ? q * half_at(b) + half_at(b + 2) : (q - 8.0f) * half_at(b);
+}
+/* Elements i .. i + VW, i a multiple of VW. */
+INLINE vf block_vector(const void *p, int64_t i, graft_dtype t)
+{
+#if defined(__AVX2__)
+    const uint8_t *b = (const uint8_t *)p + stored_bytes(t, i / 32 * 32);
+    const int64_t j = i % 32;
+    const uint8_t *q = b + (t == GRAFT_Q4_1 ? 4 : 2) + (t == GRAFT_Q8_0 ? j : j % 16);
+#if defined(__AVX512F__)
+    __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)q);
+#else
+    __m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)q);
+#endif
+    if (t != GRAFT_Q8_0) bytes = _mm_and_si128(j < 16 ? bytes : _mm_srli_epi16(bytes, 4), _mm_set1_epi8(15));
+#if defined(__AVX512F__)
+    const vf x = _mm512_cvtepi32_ps(t == GRAFT_Q8_0 ? _mm512_cvtepi8_epi32(bytes) : _mm512_cvtepu8_epi32(bytes));
+#else
+    const vf x = _mm256_cvtepi32_ps(t == GRAFT_Q8_0 ? _mm256_cvtepi8_epi32(bytes) : _mm256_cvtepu8_epi32(bytes));
+#endif
+    return t == GRAFT_Q4_1 ? x * half_at(b) + half_at(b + 2) : t == GRAFT_Q4_0 ? (x - 8.0f) * half_at(b)
+                                                                               : x * half_at(b);
+#else
+    vf v = {0};
+    for (int64_t j = 0; j < VW; j++) v[j] = block_scalar(p, i + j, t);
+    return v;
+#endif
+}
 INLINE float scalar_of(const void *p, int64_t i, graft_dtype t)
 {
     if (t == GRAFT_F32) return ((const float *)p)[i];
+    if (is_blocks(t)) return block_scalar(p, i, t);
     if (t == GRAFT_F16) return half_to_float(((const uint16_t *)p)[i]);
     union {
         uint32_t u;
@@ -191,6 +247,7 @@ INLINE float scalar_of(const void *p, int64_t i, graft_dtype t)
 INLINE vf vector_of(const void *p, int64_t i, graft_dtype t)
 {
     if (t == GRAFT_F32) return v_load((const float *)p + i);
+    if (is_blocks(t)) return block_vector(p, i, t);
 #if defined(__AVX512F__)
     const __m256i h = _mm256_loadu_si256((const __m256i *)((const uint16_t *)p + i));
     return t == GRAFT_F16 ? _mm512_cvtph_ps(h) : _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
