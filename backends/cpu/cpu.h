@@ -37,6 +37,8 @@ typedef void (*cpu_task)(void *ctx, int64_t unit, int thread);
 cpu_pool *cpu_pool_new(const graft_host *host, int threads, int pin); /* NULL: no memory or no threads */
 void cpu_pool_free(cpu_pool *p);
 int cpu_pool_threads(const cpu_pool *p);
+void cpu_pool_enter(cpu_pool *p); /* around a run: the caller stays on one processor meanwhile, if the pool was made so */
+void cpu_pool_leave(const cpu_pool *p);
 /* task(ctx, unit, thread) for units 0 .. n - 1, handed out in this order; thread < cpu_pool_threads. Returns when all are done. */
 void cpu_pool_run(cpu_pool *p, int64_t n, cpu_task task, void *ctx);
 

@@ -258,6 +258,7 @@ graft_status cpu_run(void *plan_, const graft_run *r, graft_error *err)
     graft_status status = check_run(l, r, err);
     if (status != GRAFT_OK) return status;
     const unsigned state = cpu_flush_denormals();
+    cpu_pool_enter(d->pool);
     cpu_call c = {.host = d->host, .pool = d->pool, .err = err, .work = d->work, .scratch = d->scratch, .scratch_bytes = d->scratch_bytes, .seed = l->seed, .step = r->step, .training = r->training};
     for (int32_t i = 0; i < l->n_tables; i++) l->tables[i].ready = 0;
     for (int32_t i = 0; i < l->n_steps && status == GRAFT_OK; i++) {
@@ -272,6 +273,7 @@ graft_status cpu_run(void *plan_, const graft_run *r, graft_error *err)
         if (d->profile) s->nanoseconds += now(d) - begin;
         if (s->table >= 0) l->tables[s->table].ready = 1;
     }
+    cpu_pool_leave(d->pool);
     cpu_restore_denormals(state);
     return status;
 }

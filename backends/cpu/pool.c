@@ -11,7 +11,8 @@ enum { SPINS = 4000 }; /* about 50 us: longer than the gap between two instructi
 
 struct cpu_pool {
     const graft_host *host;
-    int threads, started;
+    int threads, started, pin;
+    cpu_set_t home; /* where the caller may run outside of runs */
     pthread_t *handles;
     pthread_mutex_t lock;
     pthread_cond_t wake;
@@ -105,6 +106,7 @@ cpu_pool *cpu_pool_new(const graft_host *host, int threads, int pin)
     memset(p, 0, sizeof *p);
     p->host = host;
     p->threads = threads;
+    p->pin = pin && threads > 1;
     p->handles = host->alloc(host->ctx, (size_t)threads * sizeof *p->handles, 16);
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
@@ -137,6 +139,22 @@ void cpu_pool_free(cpu_pool *p)
     pthread_mutex_destroy(&p->lock);
     p->host->release(p->host->ctx, p->handles);
     p->host->release(p->host->ctx, p);
+}
+
+/* The caller is thread 0: for the time of a run it stays on the first processor, so that it and no worker share one. */
+void cpu_pool_enter(cpu_pool *p)
+{
+    cpu_set_t set;
+    const int first = p->pin && !sched_getaffinity(0, sizeof p->home, &p->home) ? nth_cpu(0) : -1;
+    if (first < 0) return;
+    CPU_ZERO(&set);
+    CPU_SET((size_t)first, &set);
+    pthread_setaffinity_np(pthread_self(), sizeof set, &set);
+}
+
+void cpu_pool_leave(const cpu_pool *p)
+{
+    if (p->pin) pthread_setaffinity_np(pthread_self(), sizeof p->home, &p->home);
 }
 
 int cpu_pool_threads(const cpu_pool *p) { return p->threads; }

@@ -60,7 +60,6 @@ static int64_t option_integer(const graft_config *c, const char *key, int64_t fa
     const options *o = (const options *)(const void *)c;
     (void)low, (void)high;
     if (!strcmp(key, "threads") && o->threads) return o->threads;
-    if (!strcmp(key, "pin")) return 0;
     return !strcmp(key, "profile") ? o->profile : fallback;
 }
 static const char *option_text(const graft_config *c, const char *key, const char *fallback)
