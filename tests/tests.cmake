@@ -19,10 +19,13 @@ if(NOT GRAFT_SANITIZE) # there the plugins are not libraries
     set_tests_properties(abi/installed PROPERTIES TIMEOUT 900)
 endif()
 
-# What .ci/run leaves out under ThreadSanitizer: whole runs take minutes there.
+# What .ci/run leaves out under the sanitizers (slow: minutes there), and what it runs under ThreadSanitizer (threads: work on several of them).
 get_property(names DIRECTORY PROPERTY TESTS)
 foreach(name ${names})
-    if(name MATCHES "^(e2e/|golden/(smollm2|trajectory))")
+    if(name MATCHES "^(e2e/|golden/(smollm2|trajectory|arch/all)|methods/cross)")
         set_property(TEST ${name} APPEND PROPERTY LABELS slow)
+    endif()
+    if(name MATCHES "^(unit_base/(config|log|threads)|unit_data/|backends/cpu)")
+        set_property(TEST ${name} APPEND PROPERTY LABELS threads)
     endif()
 endforeach()
