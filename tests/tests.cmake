@@ -22,7 +22,7 @@ endif()
 # What .ci/run leaves out under the sanitizers (slow: minutes there), and what it runs under ThreadSanitizer (threads: work on several of them).
 get_property(names DIRECTORY PROPERTY TESTS)
 foreach(name ${names})
-    if(name MATCHES "^(e2e/|golden/(smollm2|trajectory|arch/all)|methods/cross)")
+    if(name MATCHES "^(e2e/|golden/(smollm2|trajectory|arch/all)|methods/cross|backends/opencl)")
         set_property(TEST ${name} APPEND PROPERTY LABELS slow)
     endif()
     if(name MATCHES "^(unit_base/(config|log|threads)|unit_data/|backends/cpu)")
