@@ -170,3 +170,32 @@ void graft_str_double(graft_str *s, double v)
         graft_str_printf(s, "%.*s.%s", power + 1, digits, digits + power + 1);
     }
 }
+
+/* ---- base64 (RFC 4648) ---- */
+
+static const char sextets[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+void graft_str_base64(graft_str *s, const void *data, size_t bytes)
+{
+    const uint8_t *p = data;
+    for (size_t i = 0; i < bytes; i += 3) {
+        const size_t n = bytes - i < 3 ? bytes - i : 3;
+        const uint32_t v = (uint32_t)p[i] << 16 | (n > 1 ? (uint32_t)p[i + 1] << 8 : 0) | (n > 2 ? p[i + 2] : 0u);
+        const char four[4] = {sextets[v >> 18], sextets[v >> 12 & 63], n > 1 ? sextets[v >> 6 & 63] : '=', n > 2 ? sextets[v & 63] : '='};
+        graft_str_add(s, four, 4);
+    }
+}
+
+int64_t graft_base64_read(const char *text, size_t text_bytes, void *out)
+{
+    uint8_t *to = out;
+    uint32_t bits = 0, have = 0;
+    while (text_bytes && text[text_bytes - 1] == '=') text_bytes--;
+    for (size_t i = 0; i < text_bytes; i++) {
+        const char *at = text[i] ? strchr(sextets, text[i]) : NULL;
+        if (!at) return -1;
+        bits = bits << 6 | (uint32_t)(at - sextets), have += 6;
+        if (have >= 8) *to++ = (uint8_t)(bits >> (have -= 8));
+    }
+    return to - (uint8_t *)out;
+}

@@ -19,6 +19,10 @@ void graft_str_printf(graft_str *s, const char *fmt, ...) GRAFT_PRINTF(2, 3);
 void graft_str_json(graft_str *s, const char *text, size_t bytes); /* as a JSON string with quotes, UTF-8 kept, controls escaped; bytes that are no UTF-8 become U+FFFD */
 void graft_str_double(graft_str *s, double v);    /* shortest text that reads back as v, as Python's repr: 0.1, 1e-05, 1e+22, 2.0, NaN, Infinity */
 
+void graft_str_base64(graft_str *s, const void *data, size_t bytes);
+/* Bytes written to out (room for text_bytes / 4 * 3 + 3), or -1: no base64. Padding may be left out. */
+int64_t graft_base64_read(const char *text, size_t text_bytes, void *out);
+
 /* Length of the valid UTF-8 character at s (1..4), or 0. */
 int graft_utf8_length(const char *s, size_t bytes);
 

@@ -3,6 +3,7 @@
 
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/base/json.h"
 #include "core/base/str.h"
 #include "core/model/tokenizer/parts.h"
 
@@ -72,29 +73,78 @@ graft_tokenizer *graft_tokenizer_new(graft_error *err)
     return NULL;
 }
 
+/* A file by what it holds: a tokenizer.json, a sentencepiece model or tiktoken's ranks. config: tokenizer_config.json or NULL. */
+static graft_status file_open(graft_tokenizer *t, const char *path, const graft_json *config, graft_error *err)
+{
+    char *data = NULL;
+    size_t bytes = 0, i = 0;
+    graft_status status = graft_file_read(path, 512ll << 20, &data, &bytes, err);
+    if (status) return status;
+    while (i < bytes && strchr(" \t\r\n\xEF\xBB\xBF", data[i])) i++;
+    if (i == bytes) status = graft_fail(err, GRAFT_BAD_INPUT, path, "the file is empty; fetch it again");
+    else if (data[0] == '\n' && bytes > 1 && data[1]) status = graft_tokenizer_sentencepiece(t, path, data, bytes, config, err); /* field 1, a run of bytes */
+    else if (i < bytes && data[i] == '{') status = graft_tokenizer_json_text(t, t->json_path = path, data, bytes, err);
+    else status = graft_tokenizer_tiktoken(t, path, data, bytes, config, err);
+    graft_free(data);
+    return status;
+}
+
+/* The file of a folder to open: tokenizer.json wins, vocab.json stands for itself and merges.txt. NULL: none. Names end in ".tiktoken" as they like. */
+static const char *file_of(graft_tokenizer *t, graft_error *err)
+{
+    static const char *const names[] = {"tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json"};
+    char **list = NULL;
+    size_t n = 0;
+    const char *found = NULL;
+    if (graft_dir_list(t->dir, &list, &n, err)) return NULL;
+    for (size_t k = 0; k < sizeof names / sizeof *names && !found; k++)
+        for (size_t i = 0; i < n && !found; i++)
+            if (!strcmp(list[i], names[k])) found = names[k];
+    for (size_t i = 0; i < n && (!found || !strcmp(found, "vocab.json")); i++) {
+        const size_t bytes = strlen(list[i]);
+        if (bytes > 9 && !strcmp(list[i] + bytes - 9, ".tiktoken")) found = graft_arena_copy(t->arena, list[i], bytes);
+    }
+    if (!found) graft_fail(err, GRAFT_BAD_INPUT, t->dir, "the folder has no tokenizer.json (nor tokenizer.model, *.tiktoken, or vocab.json with merges.txt); put the model's tokenizer files there");
+    found = found ? graft_arena_printf(t->arena, "%s/%s", t->dir, found) : NULL;
+    graft_dir_list_free(list, n);
+    return found;
+}
+
+static graft_status folder_open(graft_tokenizer *t, graft_error *err)
+{
+    const char *file = file_of(t, err);
+    if (!file) return err->code ? err->code : no_memory(err);
+    graft_arena *a = graft_arena_new();
+    const char *beside = graft_arena_printf(t->arena, "%s/tokenizer_config.json", t->dir);
+    const graft_json *config = NULL;
+    graft_status status = a && beside ? GRAFT_OK : no_memory(err);
+    if (!status && graft_path_exists(beside)) status = graft_json_parse_file(a, beside, 512ll << 20, 0, &config, err);
+    if (!status && !strcmp(graft_path_base(file), "vocab.json")) {
+        const char *merges = graft_arena_printf(t->arena, "%s/merges.txt", t->dir);
+        status = merges ? graft_tokenizer_vocab_merges(t, file, merges, config, err) : no_memory(err);
+    } else if (!status) {
+        status = file_open(t, file, config, err);
+    }
+    graft_arena_free(a);
+    if (status) return status;
+    graft_tokenizer_plan(t);
+    return graft_tokenizer_config_load(t, t->dir, err);
+}
+
 graft_status graft_tokenizer_open(const char *path, graft_tokenizer **out, graft_error *err)
 {
     *out = NULL;
     graft_tokenizer *t = graft_tokenizer_new(err);
     if (!t) return err->code;
-    graft_status status = GRAFT_OK;
+    const char *slash = strrchr(path, '/'), *own = graft_arena_copy(t->arena, path, strlen(path));
     const int folder = graft_path_is_dir(path);
-    char *file = graft_path_join(folder ? path : "", folder ? "tokenizer.json" : path);
-    const char *slash = strrchr(path, '/');
     t->dir = folder ? graft_arena_copy(t->arena, path, strlen(path)) : slash ? graft_arena_copy(t->arena, path, (size_t)(slash - path))
                                                                              : graft_arena_copy(t->arena, ".", 1);
-    t->json_path = file ? graft_arena_copy(t->arena, folder ? file : path, strlen(folder ? file : path)) : NULL;
-    if (!t->dir || !t->json_path) {
-        status = no_memory(err);
-    } else if (folder && !graft_path_exists(t->json_path)) {
-        status = graft_fail(err, GRAFT_BAD_INPUT, path, "the folder has no tokenizer.json; put the model's tokenizer files there");
-    } else if (!(status = graft_tokenizer_json_load(t, t->json_path, err))) {
-        graft_tokenizer_plan(t);
-        if (folder) status = graft_tokenizer_config_load(t, t->dir, err);
-        if (!status) status = graft_decode_prepare(t, 0, err);
-    }
+    graft_status status = t->dir && own ? GRAFT_OK : no_memory(err);
+    if (!status) status = folder ? folder_open(t, err) : file_open(t, own, NULL, err);
+    if (!status && !folder) graft_tokenizer_plan(t);
+    if (!status) status = graft_decode_prepare(t, 0, err);
     t->file_eos = t->eos, t->file_pad = t->pad;
-    graft_free(file);
     if (status) return graft_tokenizer_close(t), status;
     *out = t;
     return GRAFT_OK;

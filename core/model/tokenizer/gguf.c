@@ -11,37 +11,13 @@
 #include "core/base/error.h"
 #include "core/base/json.h"
 
-#include <stdlib.h>
 #include <string.h>
-
-#define BYTES_DECODER "\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true,\"use_regex\":true}"
-#define BYTES_ONLY    "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":false}"
-#define GPT2          "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":true}"
-#define REGEX(normalizer_, digits_)                                                                                                                                         \
-    "{\"normalizer\":" normalizer_ ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(?i:'s|'t|'re|'ve|'m|'ll|'d)" \
-    "|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}" digits_ "| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+\"},"                  \
-    "\"behavior\":\"Isolated\",\"invert\":false}," BYTES_ONLY "]}," BYTES_DECODER "}"
-
-static const char gpt2[] = "{\"normalizer\":null,\"pre_tokenizer\":" GPT2 "," BYTES_DECODER "}";
-static const char digits[] = "{\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\",\"individual_digits\":true}," GPT2 "]}," BYTES_DECODER "}";
-static const char llama3[] = REGEX("null", "{1,3}");
-static const char qwen2[] = REGEX("{\"type\":\"NFC\"}", "");
-static const char sentencepiece[] = "{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":\"\xE2\x96\x81\"},{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},"
-                                    "\"content\":\"\xE2\x96\x81\"}]},\"pre_tokenizer\":null,\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Replace\",\"pattern\":{\"String\":\"\xE2\x96\x81\"},"
-                                    "\"content\":\" \"},{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"},{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":0}]}}";
-static const char sentencepiece_bare[] = "{\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"\xE2\x96\x81\"},\"pre_tokenizer\":null,\"decoder\":{\"type\":\"Sequence\","
-                                         "\"decoders\":[{\"type\":\"Replace\",\"pattern\":{\"String\":\"\xE2\x96\x81\"},\"content\":\" \"},{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"}]}}";
 
 static const struct {
     const char *name, *pipeline;
     int ignore_merges;
 } pres[] = {
-    {"default", gpt2, 0}, {"gpt-2", gpt2, 0}, {"phi-2", gpt2, 0}, {"mpt", gpt2, 0}, {"olmo", gpt2, 0}, {"smollm", digits, 0}, {"starcoder", digits, 0}, {"refact", digits, 0}, {"command-r", digits, 0}, {"codeshell", digits, 0}, {"exaone", digits, 0}, {"llama-bpe", llama3, 1}, {"llama3", llama3, 1}, {"llama-v3", llama3, 1}, {"falcon3", llama3, 1}, {"smaug-bpe", llama3, 0}, {"dbrx", llama3, 0}, {"glm4", llama3, 0}, {"chatglm-bpe", llama3, 0}, {"qwen2", qwen2, 0}, {"deepseek-r1-qwen", qwen2, 0}, {"stablelm2", qwen2, 0}};
-
-typedef struct piece {
-    int32_t id;
-    double score;
-} piece;
+    {"default", graft_pipeline_gpt2, 0}, {"gpt-2", graft_pipeline_gpt2, 0}, {"phi-2", graft_pipeline_gpt2, 0}, {"mpt", graft_pipeline_gpt2, 0}, {"olmo", graft_pipeline_gpt2, 0}, {"smollm", graft_pipeline_digits, 0}, {"starcoder", graft_pipeline_digits, 0}, {"refact", graft_pipeline_digits, 0}, {"command-r", graft_pipeline_digits, 0}, {"codeshell", graft_pipeline_digits, 0}, {"exaone", graft_pipeline_digits, 0}, {"llama-bpe", graft_pipeline_llama3, 1}, {"llama3", graft_pipeline_llama3, 1}, {"llama-v3", graft_pipeline_llama3, 1}, {"falcon3", graft_pipeline_llama3, 1}, {"smaug-bpe", graft_pipeline_llama3, 0}, {"dbrx", graft_pipeline_llama3, 0}, {"glm4", graft_pipeline_llama3, 0}, {"chatglm-bpe", graft_pipeline_llama3, 0}, {"qwen2", graft_pipeline_qwen2, 0}, {"deepseek-r1-qwen", graft_pipeline_qwen2, 0}, {"stablelm2", graft_pipeline_qwen2, 0}};
 
 static graft_status no_memory(graft_error *err) { return graft_fail(err, GRAFT_NO_MEMORY, NULL, "out of memory for the tokenizer"); }
 
@@ -95,35 +71,16 @@ static graft_status merges_of(graft_tokenizer *t, const graft_json *merges, graf
     return status;
 }
 
-static int by_score(const void *a, const void *b)
-{
-    const piece *x = a, *y = b;
-    return x->score > y->score ? -1 : x->score < y->score ? 1
-                                                          : (x->id > y->id) - (x->id < y->id);
-}
-
 /* Every way to put a token together from two others is a merge; tokens of higher score come first. */
 static graft_status merges_from_scores(graft_tokenizer *t, const graft_json *scores, graft_error *err)
 {
     if (!scores) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "tokenizer.ggml.scores is missing; a tokenizer of model \"llama\" needs it");
-    piece *p = graft_calloc(t->vocab.size + 1, sizeof *p);
-    if (!p) return no_memory(err);
-    size_t n = 0, id = 0;
-    for (const graft_json *v = scores->child; v && id < t->vocab.size; v = v->next, id++)
-        if (t->vocab.text[id].n > 1) p[n++] = (piece){(int32_t)id, v->number};
-    qsort(p, n, sizeof *p, by_score);
-    graft_status status = GRAFT_OK;
-    for (size_t i = 0; i < n && !status; i++) {
-        const graft_span text = t->vocab.text[p[i].id];
-        size_t k;
-        graft_utf8_get(text.s, &k);
-        for (size_t cut = k; cut < text.n && !status; cut += k) {
-            const int32_t left = graft_vocab_find(&t->vocab, text.s, cut), right = graft_vocab_find(&t->vocab, text.s + cut, text.n - cut);
-            if (left >= 0 && right >= 0) status = graft_bpe_merge_add(t, left, right, (uint32_t)i, p[i].id, err);
-            graft_utf8_get(text.s + cut, &k);
-        }
-    }
-    graft_free(p);
+    double *score = graft_calloc((size_t)scores->count + 1, sizeof *score);
+    if (!score) return no_memory(err);
+    size_t n = 0;
+    for (const graft_json *v = scores->child; v; v = v->next) score[n++] = v->number;
+    const graft_status status = graft_bpe_merges_from_scores(t, score, n, err);
+    graft_free(score);
     return status;
 }
 
@@ -158,7 +115,7 @@ static graft_status load(graft_tokenizer *t, const graft_json *metadata, graft_e
     if (!model || model->type != GRAFT_JSON_TEXT || !tokens) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "the GGUF file has no tokenizer (tokenizer.ggml.model and tokens); put the model's tokenizer.json beside it");
     const int sp = !strcmp(model->text, "llama");
     if (!sp && strcmp(model->text, "gpt2")) return graft_fail(err, GRAFT_UNSUPPORTED, NULL, "tokenizer.ggml.model \"%.60s\" is none that this version knows; put the model's tokenizer.json beside the file", model->text);
-    if (sp) t->pipeline = bare && bare->type == GRAFT_JSON_BOOL && !bare->integer ? sentencepiece_bare : sentencepiece;
+    if (sp) t->pipeline = bare && bare->type == GRAFT_JSON_BOOL && !bare->integer ? graft_pipeline_sentencepiece_bare : graft_pipeline_sentencepiece;
     else if (pre_of(t, metadata, err)) return err->code;
     t->bpe.bytes = !sp, t->bpe.byte_fallback = t->bpe.fuse_unk = sp;
     if (graft_tokenizer_pipeline_load(t, t->pipeline, err) || tokens_of(t, tokens, err)) return err->code;

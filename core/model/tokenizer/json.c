@@ -365,16 +365,6 @@ graft_status graft_tokenizer_json_text(graft_tokenizer *t, const char *path, con
     return status;
 }
 
-graft_status graft_tokenizer_json_load(graft_tokenizer *t, const char *path, graft_error *err)
-{
-    char *text = NULL;
-    size_t bytes = 0;
-    graft_status status = graft_file_read(path, FILE_MAX, &text, &bytes, err);
-    if (!status) status = graft_tokenizer_json_text(t, path, text, bytes, err);
-    graft_free(text);
-    return status;
-}
-
 /* "bos_token": "<s>" or {"content": "<s>", ...}: its id, made special; -1 when not named. */
 static graft_status named_token(reader *r, const graft_json *v, int32_t *id)
 {

@@ -129,28 +129,43 @@ static graft_status replace(const graft_norm *m, graft_scratch *x, graft_str *ou
 
 /* ---- Precompiled ---------------------------------------------------------------------------------------------------------------- */
 
-/* The replacement of the shortest prefix of s in the trie, or NULL. */
-static const char *mapped(const graft_norm *m, const char *s, size_t n)
+/* The replacement of a prefix of s in the trie and the prefix's bytes, or NULL: the shortest one, or the longest. */
+static const char *mapped(const graft_norm *m, const char *s, size_t n, size_t *bytes)
 {
     size_t node = 0;
+    const char *found = NULL;
     if (!m->trie_units) return NULL;
     uint32_t unit = m->trie[0];
     node ^= (size_t)(unit >> 10) << ((unit & (1u << 9)) >> 6);
-    for (size_t i = 0; i < n && s[i]; i++) {
+    for (size_t i = 0; i < n && s[i] && (m->longest || !found); i++) {
         node ^= (uint8_t)s[i];
-        if (node >= m->trie_units) return NULL;
+        if (node >= m->trie_units) break;
         unit = m->trie[node];
-        if ((unit & ((1u << 31) | 0xFF)) != (uint8_t)s[i]) return NULL;
+        if ((unit & ((1u << 31) | 0xFF)) != (uint8_t)s[i]) break;
         node ^= (size_t)(unit >> 10) << ((unit & (1u << 9)) >> 6);
-        if (unit >> 8 & 1) {
-            if (node >= m->trie_units) return NULL;
-            const size_t at = m->trie[node] & 0x7FFFFFFF;
-            return at < m->content.n ? m->content.s + at : NULL;
-        }
+        if (!(unit >> 8 & 1)) continue;
+        if (node >= m->trie_units) break;
+        const size_t at = m->trie[node] & 0x7FFFFFFF;
+        if (at < m->content.n) found = m->content.s + at, *bytes = i + 1;
     }
-    return NULL;
+    return found;
 }
 
+/* As sentencepiece does it: the longest replacement at every place. */
+static void precompiled_longest(const graft_norm *m, graft_str *out, const char *s, size_t n)
+{
+    for (size_t i = 0, k; i < n; i += k) {
+        const char *to = mapped(m, s + i, n - i, &k);
+        if (to) {
+            graft_str_text(out, to);
+        } else {
+            graft_utf8_get(s + i, &k);
+            graft_str_add(out, s + i, k);
+        }
+    }
+}
+
+/* As `tokenizers` does it: by graphemes. */
 static void precompiled(const graft_norm *m, graft_str *out, const char *s, size_t n)
 {
     for (size_t i = 0, end; i < n; i = end) {
@@ -162,27 +177,19 @@ static void precompiled(const graft_norm *m, graft_str *out, const char *s, size
             if (utf8proc_grapheme_break_stateful((utf8proc_int32_t)c, (utf8proc_int32_t)next, &state)) break;
             c = next;
         }
-        const char *whole = end - i < 6 ? mapped(m, s + i, end - i) : NULL;
+        const char *whole = end - i < 6 ? mapped(m, s + i, end - i, &k) : NULL;
         if (whole) {
             graft_str_text(out, whole);
             continue;
         }
         for (size_t j = i; j < end; j += k) {
+            size_t used;
             graft_utf8_get(s + j, &k);
-            const char *one = mapped(m, s + j, k);
+            const char *one = mapped(m, s + j, k, &used);
             if (one) graft_str_text(out, one);
             else graft_str_add(out, s + j, k);
         }
     }
-}
-
-static int sextet(char c)
-{
-    if (c >= 'A' && c <= 'Z') return c - 'A';
-    if (c >= 'a' && c <= 'z') return c - 'a' + 26;
-    if (c >= '0' && c <= '9') return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63
-                                    : -1;
 }
 
 graft_status graft_precompiled_open(graft_tokenizer *t, graft_norm *norm, const graft_json *base64, const char *where, graft_error *err)
@@ -190,14 +197,9 @@ graft_status graft_precompiled_open(graft_tokenizer *t, graft_norm *norm, const 
     if (!base64 || base64->type != GRAFT_JSON_TEXT) return graft_fail(err, GRAFT_BAD_INPUT, where, "the Precompiled normaliser needs precompiled_charsmap as base64 text");
     uint8_t *data = graft_arena_alloc(t->arena, base64->bytes + 8);
     if (!data) return no_memory(err);
-    size_t n = 0;
-    uint32_t bits = 0, have = 0;
-    for (size_t i = 0; i < base64->bytes && base64->text[i] != '='; i++) {
-        const int v = sextet(base64->text[i]);
-        if (v < 0) return graft_fail(err, GRAFT_BAD_INPUT, where, "precompiled_charsmap is no base64 at character %zu", i + 1);
-        bits = bits << 6 | (uint32_t)v, have += 6;
-        if (have >= 8) data[n++] = (uint8_t)(bits >> (have -= 8));
-    }
+    const int64_t read = graft_base64_read(base64->text, base64->bytes, data);
+    if (read < 0) return graft_fail(err, GRAFT_BAD_INPUT, where, "precompiled_charsmap is no base64");
+    const size_t n = (size_t)read;
     uint32_t trie_bytes = 0;
     if (n >= 4) memcpy(&trie_bytes, data, 4);
     if (n < 4 || trie_bytes % 4 || trie_bytes > n - 4) return graft_fail(err, GRAFT_BAD_INPUT, where, "precompiled_charsmap claims a trie of %u bytes and has %zu in all", trie_bytes, n);
@@ -234,7 +236,10 @@ static graft_status step(const graft_norm *m, graft_scratch *x, graft_str *out, 
     case NORM_BYTE_LEVEL:
         for (size_t i = 0; i < n; i++) put(out, graft_byte_char((uint8_t)s[i]));
         break;
-    case NORM_PRECOMPILED: precompiled(m, out, s, n); break;
+    case NORM_PRECOMPILED:
+        if (m->longest) precompiled_longest(m, out, s, n);
+        else precompiled(m, out, s, n);
+        break;
     }
     return GRAFT_OK;
 }

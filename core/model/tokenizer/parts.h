@@ -80,6 +80,7 @@ typedef struct graft_norm {
     int clean, chinese, accents, lower; /* BERT; accents -1: as lower */
     const uint32_t *trie;               /* PRECOMPILED: double array */
     size_t trie_units;
+    int longest; /* PRECOMPILED: as sentencepiece itself matches */
 } graft_norm;
 
 /* ---- pretok.c ------------------------------------------------------------------------------------------------------------------------ */
@@ -215,7 +216,8 @@ typedef enum graft_model_kind { MODEL_BPE,
 
 struct graft_tokenizer {
     graft_arena *arena;
-    char *dir, *json_path; /* where tokenizer.json came from; NULL: made from GGUF */
+    char *dir;             /* of the files; NULL: made from GGUF */
+    const char *json_path; /* a tokenizer.json; NULL: made from other files, pipeline is set */
     graft_vocab vocab;     /* the model's tokens and the added ones */
     size_t model_size;     /* tokens below come from the model's vocabulary */
     uint8_t *special;      /* [vocab.size] */
@@ -236,7 +238,7 @@ struct graft_tokenizer {
     graft_unigram unigram;
     graft_wordpiece wordpiece;
     graft_added_set added;
-    const char *pipeline;     /* from GGUF: normalizer, pre_tokenizer and decoder as JSON text, for saving; else NULL */
+    const char *pipeline;     /* made: normalizer, pre_tokenizer and decoder as JSON text, for saving; else NULL */
     graft_span chat_template; /* from GGUF: the metadata's */
     int changed;              /* tokens were added or made special after opening: tokenizer.json is written anew */
     int32_t bos, eos, pad, unk;
@@ -310,8 +312,25 @@ int graft_added_next(const graft_tokenizer *t, const graft_trie *trie, const cha
 void graft_added_free(graft_added_set *a);
 
 graft_status graft_tokenizer_json_text(graft_tokenizer *t, const char *path, const char *text, size_t bytes, graft_error *err); /* json.c; path: for errors */
-graft_status graft_tokenizer_json_load(graft_tokenizer *t, const char *path, graft_error *err);                                 /* json.c */
 graft_status graft_tokenizer_pipeline_load(graft_tokenizer *t, const char *json, graft_error *err);                             /* json.c: normalizer, pre_tokenizer, decoder alone */
+/* Other files of a tokenizer: sentencepiece.c, ranks.c. data: the file's content; the pipeline is made as text, so that saving writes a tokenizer.json. */
+graft_status graft_tokenizer_sentencepiece(graft_tokenizer *t, const char *path, const char *data, size_t bytes, const graft_json *config, graft_error *err);
+graft_status graft_tokenizer_tiktoken(graft_tokenizer *t, const char *path, const char *data, size_t bytes, const graft_json *config, graft_error *err);
+graft_status graft_tokenizer_vocab_merges(graft_tokenizer *t, const char *vocab_path, const char *merges_path, const graft_json *config, graft_error *err);
+/* Every way to put a token together from two others is a merge; tokens of higher score come first, of equal ones the lower id. NaN: no merge makes it. */
+graft_status graft_bpe_merges_from_scores(graft_tokenizer *t, const double *score, size_t n, graft_error *err);
+/* What the code of a tokenizer_class has and no file of the folder. extras: that many <|extra_0|>, <|extra_1|> ... after the special ones. (pipelines.c) */
+enum { GRAFT_CLASS_SPECIALS = 10 };
+typedef struct graft_class {
+    const char *name, *pipeline; /* pipeline NULL: that of the vocabulary's file */
+    const char *special[GRAFT_CLASS_SPECIALS];
+    int extras;
+} graft_class;
+/* The class that config names (fallback when it names none). One that is not known or has no pipeline is refused, since words would be cut in another way;
+ * without a fallback *out is NULL then. */
+graft_status graft_class_of(const char *path, const graft_json *config, const char *fallback, const graft_class **out, graft_error *err);
+graft_status graft_class_specials(graft_tokenizer *t, const graft_class *c, graft_error *err);
+extern const char graft_pipeline_gpt2[], graft_pipeline_digits[], graft_pipeline_llama3[], graft_pipeline_qwen2[], graft_pipeline_sentencepiece[], graft_pipeline_sentencepiece_bare[]; /* pipelines.c */
 graft_status graft_tokenizer_config_load(graft_tokenizer *t, const char *dir, graft_error *err);                                /* json.c: tokenizer_config.json, special_tokens_map.json */
 void graft_tokenizer_plan(graft_tokenizer *t);                                                                                  /* pretok.c: finds the fast path */
 

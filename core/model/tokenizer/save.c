@@ -1,7 +1,8 @@
 /* core/model/tokenizer/save.c - a tokenizer's files into a folder, as Hugging Face's libraries read them.
  *
  * From a folder: byte copies, except that tokenizer.json gets the tokens added since (in order of their ids, the rest untouched) and
- * tokenizer_config.json the changed eos and pad. From GGUF: a new tokenizer.json of the pipeline, the vocabulary and the merges by rank. */
+ * tokenizer_config.json the changed eos and pad. From GGUF and from other files: a new tokenizer.json of the pipeline, the vocabulary and the merges by
+ * rank or the scores. */
 #include "core/model/tokenizer/parts.h"
 
 #include "core/base/error.h"
@@ -101,8 +102,25 @@ static int by_rank(const void *a, const void *b)
     return x->rank != y->rank ? (x->rank > y->rank) - (x->rank < y->rank) : (x->pair > y->pair) - (x->pair < y->pair);
 }
 
-/* The model object of a GGUF tokenizer, as text: a vocabulary has too many members for nodes one by one. */
-static graft_status model_text(const graft_tokenizer *t, graft_str *out, graft_error *err)
+/* The model object of a tokenizer that was made, as text: a vocabulary has too many members for nodes one by one. */
+static void unigram_text(const graft_tokenizer *t, graft_str *out)
+{
+    const graft_unigram *u = &t->unigram;
+    graft_str_text(out, "{\n    \"type\": \"Unigram\",\n    \"unk_id\": ");
+    if (u->unk >= 0) graft_str_printf(out, "%d", u->unk);
+    else graft_str_text(out, "null");
+    graft_str_printf(out, ",\n    \"byte_fallback\": %s,\n    \"vocab\": [", u->byte_fallback ? "true" : "false");
+    for (size_t id = 0; id < t->model_size; id++) {
+        graft_str_text(out, id ? ",\n      [" : "\n      [");
+        graft_str_json(out, t->vocab.text[id].s, t->vocab.text[id].n);
+        graft_str_text(out, ", ");
+        graft_str_double(out, u->score[id]);
+        graft_str_text(out, "]");
+    }
+    graft_str_text(out, "\n    ]\n  }");
+}
+
+static graft_status bpe_text(const graft_tokenizer *t, graft_str *out, graft_error *err)
 {
     const graft_bpe *b = &t->bpe;
     graft_merge *order = graft_calloc(b->count + 1, sizeof *order);
@@ -161,7 +179,8 @@ static graft_status save_made(const graft_tokenizer *t, const char *dir, graft_e
         member(&text, "post_processor", NULL);
         member(&text, "decoder", graft_json_get(pipeline, "decoder"));
         graft_str_text(&text, "  \"model\": ");
-        status = model_text(t, &text, err);
+        if (t->kind == MODEL_UNIGRAM) unigram_text(t, &text);
+        else status = bpe_text(t, &text, err);
         graft_str_text(&text, "\n}\n");
     }
     if (!status) status = write_text(dir, "tokenizer.json", &text, err);
@@ -230,7 +249,7 @@ graft_status graft_tokenizer_save(const graft_tokenizer *t, const char *dir, gra
         return err->code;
     }
     const int changed = t->eos != t->file_eos || t->pad != t->file_pad;
-    if (!t->dir || changed) {
+    if (!t->json_path || changed) {
         if (save_config(t, dir, "tokenizer_config.json", 1, err) || save_config(t, dir, "special_tokens_map.json", 0, err)) return err->code;
     } else if (copy_file(t->dir, dir, "tokenizer_config.json", err) || copy_file(t->dir, dir, "special_tokens_map.json", err)) {
         return err->code;

@@ -191,12 +191,88 @@ START_TEST(zoo_accepted)
 }
 END_TEST
 
+/* Rows of a folder's expect.jsonl against t; returns how many differ. */
+static int rows_differ(const graft_tokenizer *t, const char *folder, int *rows)
+{
+    graft_error err = GRAFT_ERROR_INIT;
+    graft_arena *a = graft_arena_new();
+    char name[300], *text = NULL;
+    size_t bytes = 0;
+    int wrong = 0;
+    snprintf(name, sizeof name, "tokenizer/files/%s/expect.jsonl", folder);
+    ck_assert_ok(graft_file_read(graft_test_fixture(name), 1 << 24, &text, &bytes, &err));
+    *rows = 0;
+    for (char *line = text, *end; line < text + bytes; line = end + 1, ++*rows) {
+        end = memchr(line, '\n', (size_t)(text + bytes - line));
+        ck_assert_ptr_nonnull(end);
+        const graft_json *row = NULL;
+        ck_assert_ok(graft_json_parse(a, "row", line, (size_t)(end - line), 0, &row, &err));
+        const graft_json *s = graft_json_get(row, "s");
+        graft_ids ids = encode(t, s->text, s->bytes, 0);
+        if (!same_ids(graft_json_get(row, "ids"), &ids)) wrong++, printf("%s: \"%.60s\" differs\n", folder, s->text);
+        graft_ids_free(&ids);
+    }
+    graft_free(text);
+    graft_arena_free(a);
+    return wrong;
+}
+
+/* sentencepiece models, tiktoken ranks, vocab.json with merges.txt: the ids of the libraries that made them, and again from the tokenizer.json that saving writes. */
+START_TEST(other_files)
+{
+    static const struct {
+        const char *folder;
+        int saved_differ; /* sentencepiece takes the longest replacement, a tokenizer.json's Precompiled goes by grapheme */
+    } cases[] = {{"sp_bpe", 0}, {"sp_unigram", 2}, {"sp_unigram_bytes", 0}, {"tiktoken", 0}, {"vocab_merges", 0}};
+    const size_t i = (size_t)_i;
+    graft_error err = GRAFT_ERROR_INIT;
+    char name[300];
+    int rows = 0;
+    snprintf(name, sizeof name, "tokenizer/files/%s", cases[i].folder);
+    graft_tokenizer *t = open_ok(graft_test_fixture(name));
+    ck_assert_int_eq(rows_differ(t, cases[i].folder, &rows), 0);
+    ck_assert_int_gt(rows, 30);
+    const char *dir = graft_test_dir("tokenizer");
+    ck_assert_ok(graft_tokenizer_save(t, dir, &err));
+    graft_tokenizer *again = open_ok(dir);
+    ck_assert_int_le(rows_differ(again, cases[i].folder, &rows), cases[i].saved_differ);
+    ck_assert_int_eq(graft_tokenizer_bos(again), graft_tokenizer_bos(t));
+    ck_assert_int_eq(graft_tokenizer_eos(again), graft_tokenizer_eos(t));
+    ck_assert_int_eq(graft_tokenizer_size(again), graft_tokenizer_size(t));
+    graft_tokenizer_close(again);
+    graft_tokenizer_close(t);
+}
+END_TEST
+
+/* Every prefix of a model file and every file with one byte changed: taken or refused in a sentence, never more. */
+START_TEST(damaged_files)
+{
+    static const char *const files[] = {"tokenizer/files/sp_unigram/tokenizer.model", "tokenizer/files/tiktoken/small.tiktoken"};
+    graft_error err = GRAFT_ERROR_INIT;
+    char *data = NULL, path[4200];
+    size_t bytes = 0;
+    ck_assert_ok(graft_file_read(graft_test_fixture(files[_i]), 1 << 24, &data, &bytes, &err));
+    snprintf(path, sizeof path, "%s/damaged", graft_test_dir("tokenizer"));
+    for (size_t k = 0; k < 400; k++) {
+        const size_t at = k * 7919 % bytes, n = k % 2 ? at : bytes;
+        const char kept = data[at];
+        data[at] ^= (char)(1 << k % 8);
+        ck_assert_ok(graft_file_replace(path, data, n, &err));
+        data[at] = kept;
+        graft_tokenizer *t = NULL;
+        if (graft_tokenizer_open(path, &t, &err)) ck_assert_msg(err.message[0], "no sentence for change %zu", k);
+        graft_tokenizer_close(t);
+    }
+    graft_free(data);
+}
+END_TEST
+
 START_TEST(sentences)
 {
     graft_error err = GRAFT_ERROR_INIT;
     graft_tokenizer *t = NULL;
     ck_assert_int_eq(graft_tokenizer_open(graft_test_fixture("template"), &t, &err), GRAFT_BAD_INPUT);
-    ck_assert_str_eq(err.message, "the folder has no tokenizer.json; put the model's tokenizer files there");
+    ck_assert_str_eq(err.message, "the folder has no tokenizer.json (nor tokenizer.model, *.tiktoken, or vocab.json with merges.txt); put the model's tokenizer files there");
     ck_assert_int_ne(graft_tokenizer_open(graft_test_fixture("tokenizer/bad/model_unknown.json"), &t, &err), GRAFT_OK);
     ck_assert_msg(strstr(err.message, "the model type \"") && strstr(err.where, "model_unknown.json:1:"), "%s: %s", err.where, err.message);
     ck_assert_int_ne(graft_tokenizer_open(graft_test_fixture("tokenizer/bad/regex_broken.json"), &t, &err), GRAFT_OK);
@@ -417,6 +493,8 @@ static void cases(TCase *tc)
     tcase_add_test(tc, kinds);
     tcase_add_test(tc, zoo);
     tcase_add_test(tc, zoo_accepted);
+    tcase_add_loop_test(tc, other_files, 0, 5);
+    tcase_add_loop_test(tc, damaged_files, 0, 2);
     tcase_add_test(tc, sentences);
     tcase_add_test(tc, specials);
     tcase_add_test(tc, save_unchanged);
