@@ -93,7 +93,7 @@ static graft_status piece_of(model *m, const field *message, graft_error *err)
         if (f.number == 2 && f.wire == 5) memcpy(&score, &f.value, sizeof score);
         if (f.number == 3 && f.wire == 0) type = f.value <= PIECE_BYTE ? (int)f.value : PIECE_UNUSED;
     }
-    if (c.bad) return graft_fail(err, GRAFT_BAD_INPUT, m->path, "piece %zu is damaged; fetch the file again", m->n + 1);
+    if (c.bad || !graft_utf8_valid(text.s, text.n)) return graft_fail(err, GRAFT_BAD_INPUT, m->path, "piece %zu is damaged; fetch the file again", m->n + 1);
     if (m->n >= GRAFT_TOKENS_MAX || graft_grow((void **)&m->score, &m->score_room, m->n + 1, sizeof *m->score) || graft_grow((void **)&m->type, &m->type_room, m->n + 1, 1)) return no_memory(m, err);
     const char *copy = graft_arena_copy(m->t->arena, text.s, text.n);
     if (!copy) return no_memory(m, err);
