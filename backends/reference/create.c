@@ -38,7 +38,7 @@ static int cast_fits(const ref_call *c) { return ref_same(&c->in[0], &c->out[0])
 static int one(const ref_call *c) { return !c->out[0].there || c->out[0].n == 1; }
 
 const ref_op ref_create[] = {
-    {.name = "cast/1", .in = "a", .n_out = 1, .run = do_cast, .fits = cast_fits},
+    {.name = "cast/1", .in = "x", .n_out = 1, .run = do_cast, .fits = cast_fits},
     {.name = "fill/1", .in = "", .n_out = 1, .attrs = {"value"}, .run = do_fill},
     {.name = "iota/1", .in = "", .n_out = 1, .run = do_iota},
     {.name = "random/1", .in = "", .n_out = 1, .attrs = {"stream"}, .run = do_random},

@@ -3,11 +3,14 @@
  *   bf16  the upper half of an f32          f16  IEEE binary16
  *   q4_0  [f16 d][16 bytes]: element i < 16 is the low half of byte i, i + 16 the high half; (q - 8) d
  *   q4_1  [f16 d][f16 m][16 bytes]: q d + m          q8_0  [f16 d][32 signed bytes]: q d          (32 elements a block, as in GGUF)
+ *   nf4, nf4_double, int8: graft/packed.h
  */
 #ifndef BACKENDS_REFERENCE_ELEMENT_H
 #define BACKENDS_REFERENCE_ELEMENT_H
 
 #include "reference.h"
+
+#include "graft/packed.h"
 
 #include <math.h>
 #include <string.h>
@@ -47,6 +50,9 @@ static inline double ref_get(const ref_view *x, int64_t i)
     case GRAFT_Q8_0:
         block = (const uint8_t *)x->data + i / 32 * 34;
         return (double)ref_from_f16(ref_half_at(block)) * (int8_t)block[2 + at];
+    case GRAFT_NF4:
+    case GRAFT_NF4_DOUBLE:
+    case GRAFT_INT8: return (double)graft_packed_at(x->data, i, x->dtype);
     default: return 0.0; /* not claimed */
     }
 }

@@ -2,6 +2,8 @@
  * After compile a run can fail only on its data: a row number out of range, borders of a sequence outside the batch. */
 #include "reference.h"
 
+#include "graft/packed.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -80,10 +82,12 @@ static int call_of(const plan *p, const step *s, const int64_t extent[GRAFT_SYMB
 static int takes(char letter, graft_dtype t)
 {
     const int few = t == GRAFT_F32 || t == GRAFT_BF16 || t == GRAFT_F16;
+    const int blocks = t == GRAFT_Q4_0 || t == GRAFT_Q4_1 || t == GRAFT_Q8_0 || graft_is_packed(t);
     switch (letter) {
     case 'f': return t == GRAFT_F32;
     case 'v': return few;
-    case 'w': return few || t == GRAFT_Q4_0 || t == GRAFT_Q4_1 || t == GRAFT_Q8_0;
+    case 'w': return few || blocks;
+    case 'x': return few || blocks || t == GRAFT_I32;
     case 'i': return t == GRAFT_I32;
     case 'n': return t == GRAFT_F32 || t == GRAFT_I32;
     default: return few || t == GRAFT_I32; /* a */
@@ -136,12 +140,13 @@ static int64_t tensor_bytes(const graft_tensor *t, const int64_t extent[GRAFT_SY
 {
     static const struct {
         int64_t elements, bytes;
-    } block[] = {[GRAFT_F32] = {1, 4}, [GRAFT_BF16] = {1, 2}, [GRAFT_F16] = {1, 2}, [GRAFT_I32] = {1, 4}, [GRAFT_I8] = {1, 1}, [GRAFT_NF4] = {64, 36}, [GRAFT_Q4_0] = {32, 18}, [GRAFT_Q4_1] = {32, 20}, [GRAFT_Q8_0] = {32, 34}};
+    } block[] = {[GRAFT_F32] = {1, 4}, [GRAFT_BF16] = {1, 2}, [GRAFT_F16] = {1, 2}, [GRAFT_I32] = {1, 4}, [GRAFT_I8] = {1, 1}, [GRAFT_NF4] = {64, 36}, [GRAFT_NF4_DOUBLE] = {64, 33}, [GRAFT_INT8] = {64, 68}, [GRAFT_Q4_0] = {32, 18}, [GRAFT_Q4_1] = {32, 20}, [GRAFT_Q8_0] = {32, 34}};
     int64_t n = 1;
-    if (t->dtype < GRAFT_F32 || t->dtype > GRAFT_Q8_0) return -1;
+    if (t->dtype < GRAFT_F32 || t->dtype > GRAFT_INT8) return -1;
     for (int i = 0; i < t->rank; i++) {
         if (__builtin_mul_overflow(n, t->dims[i] >= 0 ? t->dims[i] : extent[-1 - t->dims[i]], &n)) return -1;
     }
+    if (t->dtype == GRAFT_NF4_DOUBLE) return n % GRAFT_PACKED_BLOCK ? -1 : graft_packed_bytes(t->dtype, n);
     return n % block[t->dtype].elements || __builtin_mul_overflow(n / block[t->dtype].elements, block[t->dtype].bytes, &n) ? -1 : n;
 }
 

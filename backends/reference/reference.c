@@ -19,10 +19,10 @@ static graft_status ref_devices(void *self, graft_device_info *out, int32_t room
 /* The element types of the floating inputs. */
 static uint32_t claimed_types(const ref_op *op)
 {
-    const uint32_t few = 1u << GRAFT_F32 | 1u << GRAFT_BF16 | 1u << GRAFT_F16, stored = few | 1u << GRAFT_Q4_0 | 1u << GRAFT_Q4_1 | 1u << GRAFT_Q8_0;
+    const uint32_t few = 1u << GRAFT_F32 | 1u << GRAFT_BF16 | 1u << GRAFT_F16, stored = few | 1u << GRAFT_Q4_0 | 1u << GRAFT_Q4_1 | 1u << GRAFT_Q8_0 | 1u << GRAFT_NF4 | 1u << GRAFT_NF4_DOUBLE | 1u << GRAFT_INT8;
     uint32_t types = 1u << GRAFT_F32;
-    for (const char *c = op->in; *c; c++) types |= *c == 'w' || *c == 'W' ? stored : *c == 'v' || *c == 'V' || *c == 'a' ? few
-                                                                                                                         : 0;
+    for (const char *c = op->in; *c; c++) types |= *c == 'w' || *c == 'W' || *c == 'x' ? stored : *c == 'v' || *c == 'V' || *c == 'a' ? few
+                                                                                                                                      : 0;
     return types;
 }
 

@@ -6,6 +6,7 @@
 
 #include "core/base/error.h"
 #include "core/graph/graph.h"
+#include "graft/packed.h"
 #include "graft/random.h"
 
 #include <math.h>
@@ -54,6 +55,10 @@ static const check_case cases[] = {
     {"matmul/1", "f:T,64 4:37,64", "trans_b=1"},
     {"matmul/1", "f:T,64 5:37,64", "trans_b=1"},
     {"matmul/1", "f:T,37 8:37,64", ""},
+    {"matmul/1", "f:T,64 N:37,64", "trans_b=1"},
+    {"matmul/1", "f:T,256 D:70,256", "trans_b=1"},
+    {"matmul/1", "f:T,70 D:70,256", ""},
+    {"matmul/1", "f:T,37 Z:37,64", ""},
     {"gather/1", "f:40,24 i40:T", ""},
     {"gather/1", "B:40,32 i40:T", ""},
     {"scatter_add/1", "f:12,24 f:T,24 i12:T", ""},
@@ -126,8 +131,8 @@ static float near_normal(int which, int64_t i) { return 1.7f * (uniform(which, 4
 
 static graft_dtype type_of(char kind)
 {
-    static const char letters[] = "BH458ioqc";
-    static const graft_dtype types[] = {GRAFT_BF16, GRAFT_F16, GRAFT_Q4_0, GRAFT_Q4_1, GRAFT_Q8_0, GRAFT_I32, GRAFT_I32, GRAFT_I32, GRAFT_I32};
+    static const char letters[] = "BH458NDZioqc";
+    static const graft_dtype types[] = {GRAFT_BF16, GRAFT_F16, GRAFT_Q4_0, GRAFT_Q4_1, GRAFT_Q8_0, GRAFT_NF4, GRAFT_NF4_DOUBLE, GRAFT_INT8, GRAFT_I32, GRAFT_I32, GRAFT_I32, GRAFT_I32};
     const char *at = strchr(letters, kind);
     return at ? types[at - letters] : GRAFT_F32;
 }
@@ -165,6 +170,16 @@ static void fill_floats(const input *in, int which)
 }
 
 /* Bytes at random, but for each number's exponent, or each block's scale: all are about 1. */
+/* The f32 scales among random bytes of packed.h's blocks. */
+static void fill_scales(const input *in)
+{
+    const float of[] = {in->kind == 'D' ? 0.3f : 0.7f, 0.6f};
+    const int64_t step = in->kind == 'N' ? GRAFT_NF4_BYTES : in->kind == 'Z' ? GRAFT_INT8_BYTES
+                                                                             : GRAFT_NF4_GROUP_BYTES;
+    uint8_t *x = in->data;
+    for (int64_t i = 0; i < in->bytes; i += step) memcpy(x + i, of, in->kind == 'D' ? 8 : 4);
+}
+
 static void fill_stored(const input *in, int which)
 {
     const int64_t block = in->kind == '4' ? 18 : in->kind == '5' ? 20
@@ -172,6 +187,7 @@ static void fill_stored(const input *in, int which)
                                                                  : 2;
     uint8_t *x = in->data;
     for (int64_t i = 0; i < in->bytes; i++) x[i] = (uint8_t)(256.0f * uniform(which, i));
+    if (graft_is_packed(in->shape.dtype)) return fill_scales(in);
     for (int64_t i = 0; i < in->bytes; i += block) {
         uint16_t h = (uint16_t)((in->kind == '8' ? 8 : 12) << 10 | (x[i] | (x[i + 1] & 3) << 8));
         if (in->kind == 'H') h = (uint16_t)((x[i + 1] & 0x80) << 8 | (13 + x[i + 1] % 3) << 10 | x[i] << 2);

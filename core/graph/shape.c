@@ -1,8 +1,9 @@
 /* core/graph/shape.c - sizes: element types, symbols, numbers of elements, and their text. */
 #include "core/base/str.h"
 #include "core/graph/build.h"
+#include "graft/packed.h"
 
-/* Elements and bytes of one block. NF4: 64 elements of 4 bits and one f32 scale; Q4_0, Q4_1, Q8_0 as in GGUF: 32 elements with f16 scale (and minimum). */
+/* Elements and bytes of one block. NF4, NF4_DOUBLE, INT8: packed.h; Q4_0, Q4_1, Q8_0 as in GGUF: 32 elements with f16 scale (and minimum). */
 static const struct {
     const char *name;
     int32_t elements, bytes;
@@ -17,14 +18,17 @@ static const struct {
     {"q4_0", 32, 18},
     {"q4_1", 32, 20},
     {"q8_0", 32, 34},
+    {"nf4_double", 64, 0}, /* its groups are no whole number of bytes a block */
+    {"int8", 64, 68},
 };
 
-static int known(graft_dtype t) { return t >= GRAFT_F32 && t <= GRAFT_Q8_0; }
+static int known(graft_dtype t) { return t >= GRAFT_F32 && t <= GRAFT_INT8; }
 
 int64_t graft_dtype_bytes(graft_dtype t, int64_t n)
 {
     int64_t bytes = 0;
     if (!known(t) || n < 0 || n % types[t].elements) return -1;
+    if (t == GRAFT_NF4_DOUBLE) return graft_packed_bytes(t, n); /* less than n */
     return graft_mul_overflows(n / types[t].elements, types[t].bytes, &bytes) ? -1 : bytes;
 }
 

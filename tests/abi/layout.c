@@ -368,6 +368,8 @@ static const constant constants[] = {
     C(GRAFT_Q4_0),
     C(GRAFT_Q4_1),
     C(GRAFT_Q8_0),
+    C(GRAFT_NF4_DOUBLE),
+    C(GRAFT_INT8),
     C(GRAFT_ROLE_OTHER),
     C(GRAFT_ROLE_EMBED),
     C(GRAFT_ROLE_NORM),

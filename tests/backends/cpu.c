@@ -20,6 +20,7 @@ static double stored(const image *m, int32_t t, int64_t i)
     if (x->dtype == GRAFT_F32) return floats(m, t)[i];
     const uint8_t *bytes = (const uint8_t *)m->data + x->offset;
     const int64_t j = i % 32;
+    if (graft_is_packed(x->dtype)) return graft_packed_at(bytes, i, x->dtype);
     if (x->dtype == GRAFT_Q8_0) return half(bytes + i / 32 * 34) * (int8_t)bytes[i / 32 * 34 + 2 + j];
     if (x->dtype == GRAFT_Q4_0) return half(bytes + i / 32 * 18) * ((bytes[i / 32 * 18 + 2 + j % 16] >> (j < 16 ? 0 : 4) & 15) - 8);
     if (x->dtype == GRAFT_Q4_1) return half(bytes + i / 32 * 20) * (bytes[i / 32 * 20 + 4 + j % 16] >> (j < 16 ? 0 : 4) & 15) + half(bytes + i / 32 * 20 + 2);
@@ -47,7 +48,11 @@ static void one_matmul(const device *d, int64_t m, int64_t n, int64_t k, int ta,
                                                                    : 0;
     for (int64_t i = 0; block && i < g.tensors[w].bytes; i++) /* f16 scales of about 0.1, any numbers */
         bytes[i] = i % block == 1 || (block == 20 && i % block == 3) ? 0x2e : (uint8_t)graft_random_u32(3, 1, 0, (uint64_t)i);
-    for (int64_t i = 0; tw != GRAFT_F32 && !block && i < n * k; i++)
+    const int64_t step = tw == GRAFT_NF4 ? 36 : tw == GRAFT_INT8 ? 68
+                                                                 : GRAFT_NF4_GROUP_BYTES;
+    for (int64_t i = 0; graft_is_packed(tw) && i < g.tensors[w].bytes; i++) bytes[i] = (uint8_t)graft_random_u32(3, 1, 0, (uint64_t)i);
+    for (int64_t i = 0; graft_is_packed(tw) && i < g.tensors[w].bytes; i += step) memcpy(bytes + i, (float[]){0.4f, 0.6f}, tw == GRAFT_NF4_DOUBLE ? 8 : 4);
+    for (int64_t i = 0; tw != GRAFT_F32 && !block && !graft_is_packed(tw) && i < n * k; i++)
         ((uint16_t *)(void *)bytes)[i] = (uint16_t)(0x3c00 + graft_random_u32(3, 1, 0, (uint64_t)i) % 900 + ((uint64_t)i % 3 == 0 ? 0x8000 : 0));
     fill_noise(&g, c, 1.0f);
     double *want = malloc((size_t)(m * n + 1) * sizeof *want);
@@ -91,6 +96,12 @@ START_TEST(matmul_of_blocks)
             for (graft_dtype t = GRAFT_Q4_0; t <= GRAFT_Q8_0; t++) {
                 one_matmul(&d, rows[i], 50, 448, 0, 1, t, 1, 0);
                 one_matmul(&d, rows[i], 96, 70, 0, 0, t, 0, 0);
+            }
+        for (int i = 0; i < 3; i++) /* 448 x 50 is more than one group of nf4_double */
+            for (int t = 0; t < 3; t++) {
+                const graft_dtype packed = (graft_dtype[]){GRAFT_NF4, GRAFT_NF4_DOUBLE, GRAFT_INT8}[t];
+                one_matmul(&d, rows[i], 50, 448, 0, 1, packed, 1, 0);
+                one_matmul(&d, rows[i], 448, 70, 0, 0, packed, 0, 0);
             }
     }
 }

@@ -12,6 +12,7 @@
 
 #include "graft/backend.h"
 #include "graft/ops.h"
+#include "graft/packed.h"
 #include "graft/random.h"
 
 #include <dlfcn.h>
@@ -124,7 +125,7 @@ static inline int32_t image_add(image *m, graft_dtype t, int rank, int64_t d0, i
     const int64_t block = t == GRAFT_Q4_0 ? 18 : t == GRAFT_Q4_1 ? 20
                                              : t == GRAFT_Q8_0   ? 34
                                                                  : 0; /* bytes of 32 elements */
-    x->bytes = block ? elements / 32 * block : elements * (t == GRAFT_BF16 || t == GRAFT_F16 ? 2 : 4);
+    x->bytes = graft_is_packed(t) ? graft_packed_bytes(t, elements) : block ? elements / 32 * block : elements * (t == GRAFT_BF16 || t == GRAFT_F16 ? 2 : 4);
     const int64_t more = (x->bytes + 127) / 64 * 64;
     m->data = realloc(m->data, (size_t)(m->bytes + more));
     memset(m->data + m->bytes, 0, (size_t)more);

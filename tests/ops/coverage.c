@@ -51,7 +51,7 @@ static void cell(const graft_device *d, const graft_op_record *op, char out[96])
                                                                                     : "missing");
         return;
     }
-    for (int t = GRAFT_F32; t <= GRAFT_Q8_0; t++) {
+    for (int t = GRAFT_F32; t <= GRAFT_INT8; t++) {
         if (c->dtypes >> t & 1u) at += (size_t)snprintf(out + at, 96 - at, "%s%s", at ? " " : "", graft_dtype_name((graft_dtype)t));
     }
 }

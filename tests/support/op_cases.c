@@ -131,17 +131,18 @@ static void make_matmul(op_case *c, op_rng *r, int large)
 
 static graft_dtype stored_type(op_rng *r)
 {
-    static const graft_dtype types[] = {GRAFT_BF16, GRAFT_F16, GRAFT_Q4_0, GRAFT_Q4_1, GRAFT_Q8_0};
-    return types[op_draw(r, 5)];
+    static const graft_dtype types[] = {GRAFT_BF16, GRAFT_F16, GRAFT_Q4_0, GRAFT_Q4_1, GRAFT_Q8_0, GRAFT_NF4, GRAFT_NF4_DOUBLE, GRAFT_INT8};
+    return types[op_draw(r, 8)];
 }
 
 /* x [T, k] times a stored weight, forwards (x W^T) and as the input's gradient (dy W). */
 static void make_matmul_stored(op_case *c, op_rng *r, int large)
 {
-    const int64_t k = 32 * (1 + (int64_t)op_draw(r, large ? 9 : 2)), n = large ? 3 + op_draw(r, 70) : 3;
+    const graft_dtype t = stored_type(r);
+    const int64_t k = (graft_is_packed(t) ? 64 : 32) * (1 + (int64_t)op_draw(r, large ? 9 : 2)), n = large ? 3 + op_draw(r, 70) : 3;
     const int tb = (int)op_draw(r, 2);
     F(OP_NORMAL, 2, T, tb ? k : n, 0, 0);
-    F(OP_NORMAL, 2, n, k, 0, 0)->shape.dtype = stored_type(r);
+    F(OP_NORMAL, 2, n, k, 0, 0)->shape.dtype = t;
     op_case_int(c, "trans_b", tb);
 }
 
@@ -482,9 +483,10 @@ static void make_expert_matmul_stored(op_case *c, op_rng *r, int large)
 {
     routing m = routed(r, large);
     const int transposed = (int)op_draw(r, 2);
-    m.p = m.q = 32 * (1 + (int64_t)op_draw(r, 2));
+    const graft_dtype drawn_type = stored_type(r), t = drawn_type == GRAFT_NF4_DOUBLE ? GRAFT_NF4 : drawn_type; /* small matrices are no whole groups */
+    m.p = m.q = graft_is_packed(t) ? 64 : 32 * (1 + (int64_t)op_draw(r, 2));
     F(OP_NORMAL, 3, T, op_draw(r, 2) ? m.k : 1, m.p, 0);
-    F(OP_NORMAL, 3, m.experts, m.q, m.p, 0)->shape.dtype = stored_type(r);
+    F(OP_NORMAL, 3, m.experts, m.q, m.p, 0)->shape.dtype = t;
     F(OP_INDEX, 2, T, m.k, 0, 0)->limit = m.experts;
     op_case_int(c, "transposed", transposed);
 }

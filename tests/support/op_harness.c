@@ -99,6 +99,15 @@ static void fill_floats(const op_input *in, int number, float *x, int64_t n, op_
     }
 }
 
+/* The f32 scales among random bytes of graft/packed.h's blocks. */
+static void fill_scales(graft_dtype t, uint8_t *x, int64_t bytes)
+{
+    const float of[] = {t == GRAFT_NF4_DOUBLE ? 0.3f : 0.7f, 0.6f};
+    const int64_t step = t == GRAFT_NF4 ? GRAFT_NF4_BYTES : t == GRAFT_INT8 ? GRAFT_INT8_BYTES
+                                                                            : GRAFT_NF4_GROUP_BYTES;
+    for (int64_t i = 0; i < bytes; i += step) memcpy(x + i, of, t == GRAFT_NF4_DOUBLE ? 8 : 4);
+}
+
 /* Weights in storage types: finite, about the size of 1. */
 static void fill_stored(graft_dtype t, uint8_t *x, int64_t bytes, op_rng *r)
 {
@@ -106,6 +115,7 @@ static void fill_stored(graft_dtype t, uint8_t *x, int64_t bytes, op_rng *r)
                                              : t == GRAFT_Q8_0   ? 34
                                                                  : 2;
     for (int64_t i = 0; i < bytes; i++) x[i] = (uint8_t)op_draw(r, 256);
+    if (graft_is_packed(t)) return fill_scales(t, x, bytes);
     for (int64_t i = 0; i < bytes; i += block) { /* the f16 scale 2^-3 .. 2^-2 (q8_0: 2^-7 ..), bf16 and f16 values 2^-2 .. 2 with a sign */
         const uint16_t exponent = (uint16_t)(t == GRAFT_Q8_0 ? 8 : 12);
         uint16_t h = (uint16_t)(exponent << 10 | (x[i] | (x[i + 1] & 3) << 8));

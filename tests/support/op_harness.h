@@ -7,6 +7,7 @@
 
 #include "core/base/error.h"
 #include "core/graph/run.h"
+#include "graft/packed.h"
 
 enum { OP_RESULTS = GRAFT_MAX_IN + GRAFT_MAX_OUT };
 

@@ -89,11 +89,14 @@ PACK_TYPED(pack_f16, GRAFT_F16)
 PACK_TYPED(pack_q4_0, GRAFT_Q4_0)
 PACK_TYPED(pack_q4_1, GRAFT_Q4_1)
 PACK_TYPED(pack_q8_0, GRAFT_Q8_0)
+PACK_TYPED(pack_nf4, GRAFT_NF4)
+PACK_TYPED(pack_nf4_double, GRAFT_NF4_DOUBLE)
+PACK_TYPED(pack_int8, GRAFT_INT8)
 
 static void pack_panel(const void *x, int64_t o, int64_t ld, graft_dtype t, int by_rows, int64_t lines, int64_t k, float *out, int width)
 {
     static void (*const pack[])(const void *, int64_t, int64_t, int, int64_t, int64_t, float *, int) = {
-        [GRAFT_F32] = pack_f32, [GRAFT_BF16] = pack_bf16, [GRAFT_F16] = pack_f16, [GRAFT_Q4_0] = pack_q4_0, [GRAFT_Q4_1] = pack_q4_1, [GRAFT_Q8_0] = pack_q8_0};
+        [GRAFT_F32] = pack_f32, [GRAFT_BF16] = pack_bf16, [GRAFT_F16] = pack_f16, [GRAFT_Q4_0] = pack_q4_0, [GRAFT_Q4_1] = pack_q4_1, [GRAFT_Q8_0] = pack_q8_0, [GRAFT_NF4] = pack_nf4, [GRAFT_NF4_DOUBLE] = pack_nf4_double, [GRAFT_INT8] = pack_int8};
     pack[t](x, o, ld, by_rows, lines, k, out, width);
 }
 
@@ -334,7 +337,10 @@ static void along_unit(void *ctx, int64_t unit, int thread)
     else if (s->tx == GRAFT_F16) along_typed(s, first, last, GRAFT_F16);
     else if (s->tx == GRAFT_Q4_0) along_typed(s, first, last, GRAFT_Q4_0);
     else if (s->tx == GRAFT_Q4_1) along_typed(s, first, last, GRAFT_Q4_1);
-    else along_typed(s, first, last, GRAFT_Q8_0);
+    else if (s->tx == GRAFT_Q8_0) along_typed(s, first, last, GRAFT_Q8_0);
+    else if (s->tx == GRAFT_NF4) along_typed(s, first, last, GRAFT_NF4);
+    else if (s->tx == GRAFT_NF4_DOUBLE) along_typed(s, first, last, GRAFT_NF4_DOUBLE);
+    else along_typed(s, first, last, GRAFT_INT8);
 }
 
 /* Across: columns of the long operand, whose rows are read as they lie, DEEP at a time. A unit takes WIDE columns and, when there are few columns,

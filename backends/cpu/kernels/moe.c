@@ -125,7 +125,7 @@ static gemm product(const routed *m, int64_t e)
         return (gemm){.m = q, .n = p, .terms = 1, .t = {t}, .c = (float *)c->out[0].data + at, .ldc = p, .ldbase = p, .base = c->in[3].on ? (const float *)c->in[3].data + at : NULL};
     }
     const cpu_arg *w = &c->in[1];
-    const char *matrix = (const char *)w->data + e * p * q * (w->dtype == GRAFT_F32 ? 4 : 2);
+    const char *matrix = (const char *)w->data + stored_bytes(w->dtype, e * p * q);
     const term t = {.a = m->rows[0] + first * p, .b = matrix, .lda = p, .ldb = m->transposed ? q : p, .k = p, .ta = GRAFT_F32, .tb = w->dtype, .trans_b = !m->transposed, .alpha = 1.0f};
     return (gemm){.m = rows, .n = q, .terms = 1, .t = {t}, .c = m->rows[1] + first * q, .ldc = q, .ldbase = q};
 }
@@ -194,7 +194,7 @@ static void outer_room(const cpu_call *c, int threads, cpu_room *r)
 
 const cpu_op K(ops_moe)[] = {
     {"topk/1", F32, {{"k", 1}}, topk, NULL},
-    {"expert_matmul/1", FLOATS, {{"transposed", 0}}, expert_matmul, matmul_room},
+    {"expert_matmul/1", STORED, {{"transposed", 0}}, expert_matmul, matmul_room},
     {"expert_outer/1", F32, {{"experts", 1}}, expert_outer, outer_room},
     END_OF_OPS,
 };

@@ -159,7 +159,10 @@ static void cast_unit(void *ctx, int64_t unit, int thread)
     const cpu_call *c = ctx;
     const cpu_arg *x = &c->in[0], *y = &c->out[0];
     const int64_t first = unit * CHUNK, last = first + CHUNK < y->n ? first + CHUNK : y->n;
-    for (int64_t i = first; i < last; i++) {
+    int64_t i = first;
+    if (y->dtype == GRAFT_F32 && x->dtype != GRAFT_I32)
+        for (; i + VW <= last; i += VW) v_store((float *)y->data + i, vector_of(x->data, i, x->dtype));
+    for (; i < last; i++) {
         if (x->dtype == GRAFT_I32 && y->dtype == GRAFT_I32) {
             ((int32_t *)y->data)[i] = ((const int32_t *)x->data)[i];
             continue;
@@ -215,7 +218,7 @@ const cpu_op K(ops_movement)[] = {
     {"slice/1", FLOATS, {{"axis", 0}, {"begin", 0}, {"length", 0}}, slice, NULL},
     {"pad/1", FLOATS, {{"axis", 0}, {"before", 0}, {"after", 0}}, pad, NULL},
     {"concat/1", FLOATS, {{"axis", 0}}, concat, NULL},
-    {"cast/1", FLOATS, {{"dtype", 0}}, cast, NULL},
+    {"cast/1", STORED, {{"dtype", 0}}, cast, NULL},
     {"fill/1", FLOATS, {DIMS, {"value", 0}}, fill, NULL},
     {"iota/1", FLOATS, {{"d0", 0}}, iota, NULL},
     {"training/1", FLOATS, {{NULL, 0}}, training, NULL},

@@ -10,7 +10,7 @@ extern const cpu_op K(ops_matmul)[], K(ops_unary)[], K(ops_binary)[], K(ops_redu
 #define F32    (1u << GRAFT_F32)
 #define I32    (1u << GRAFT_I32)
 #define FLOATS (F32 | 1u << GRAFT_BF16 | 1u << GRAFT_F16)
-#define STORED (FLOATS | 1u << GRAFT_Q4_0 | 1u << GRAFT_Q4_1 | 1u << GRAFT_Q8_0)
+#define STORED (FLOATS | 1u << GRAFT_Q4_0 | 1u << GRAFT_Q4_1 | 1u << GRAFT_Q8_0 | 1u << GRAFT_NF4 | 1u << GRAFT_NF4_DOUBLE | 1u << GRAFT_INT8)
 #define END_OF_OPS                       \
     {                                    \
         NULL, 0, {{NULL, 0}}, NULL, NULL \

@@ -182,12 +182,13 @@ INLINE float half_to_float(uint16_t h)
  * byte j, element 16 + j the high half. Q4_0: (q - 8) d; Q4_1: q d + m; Q8_0: q d with q signed bytes. */
 INLINE int64_t stored_bytes(graft_dtype t, int64_t n) /* n: whole blocks */
 {
-    return t == GRAFT_F32 ? 4 * n : t == GRAFT_Q4_0 ? n / 32 * 18
-                                : t == GRAFT_Q4_1   ? n / 32 * 20
-                                : t == GRAFT_Q8_0   ? n / 32 * 34
-                                                    : 2 * n;
+    return t == GRAFT_F32 ? 4 * n : t == GRAFT_Q4_0  ? n / 32 * 18
+                                : t == GRAFT_Q4_1    ? n / 32 * 20
+                                : t == GRAFT_Q8_0    ? n / 32 * 34
+                                : graft_is_packed(t) ? graft_packed_bytes(t, n)
+                                                     : 2 * n;
 }
-INLINE int is_blocks(graft_dtype t) { return t == GRAFT_Q4_0 || t == GRAFT_Q4_1 || t == GRAFT_Q8_0; }
+INLINE int is_blocks(graft_dtype t) { return t == GRAFT_Q4_0 || t == GRAFT_Q4_1 || t == GRAFT_Q8_0 || graft_is_packed(t); }
 INLINE float half_at(const uint8_t *p)
 {
     uint16_t h;
@@ -200,6 +201,7 @@ INLINE float half_at(const uint8_t *p)
 }
 INLINE float block_scalar(const void *p, int64_t i, graft_dtype t)
 {
+    if (graft_is_packed(t)) return graft_packed_at(p, i, t);
     const uint8_t *b = (const uint8_t *)p + stored_bytes(t, i / 32 * 32);
     const int64_t j = i % 32;
     if (t == GRAFT_Q8_0) return (float)(int8_t)b[2 + j] * half_at(b);
@@ -207,10 +209,34 @@ INLINE float block_scalar(const void *p, int64_t i, graft_dtype t)
     const float q = (float)(j < 16 ? byte & 15 : byte >> 4);
     return t == GRAFT_Q4_1 ? q * half_at(b) + half_at(b + 2) : (q - 8.0f) * half_at(b);
 }
+#if defined(__AVX2__)
+/* Elements i .. i + VW of graft/packed.h's blocks, i a multiple of VW. */
+INLINE vf packed_vector(const void *p, int64_t i, graft_dtype t)
+{
+    float scale;
+    const int64_t j = i % GRAFT_PACKED_BLOCK;
+    const uint8_t *q = graft_packed_block(p, i, t, &scale) + (t == GRAFT_INT8 ? j : j / 2);
+#if defined(__AVX512F__)
+    if (t == GRAFT_INT8) return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)q))) * scale * GRAFT_INT8_UNIT;
+    const __m128i b = _mm_loadl_epi64((const __m128i *)(const void *)q), low = _mm_set1_epi8(15);
+    const __m128i codes = _mm_unpacklo_epi8(_mm_and_si128(_mm_srli_epi16(b, 4), low), _mm_and_si128(b, low));
+    return _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(codes), _mm512_loadu_ps(graft_nf4_value)) * scale;
+#else
+    if (t == GRAFT_INT8) return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)q))) * scale * GRAFT_INT8_UNIT;
+    int32_t word;
+    memcpy(&word, q, sizeof word);
+    const __m128i b = _mm_cvtsi32_si128(word), low = _mm_set1_epi8(15);
+    const __m256i codes = _mm256_cvtepu8_epi32(_mm_unpacklo_epi8(_mm_and_si128(_mm_srli_epi16(b, 4), low), _mm_and_si128(b, low)));
+    const __m256 below = _mm256_permutevar8x32_ps(_mm256_loadu_ps(graft_nf4_value), codes), above = _mm256_permutevar8x32_ps(_mm256_loadu_ps(graft_nf4_value + 8), codes);
+    return _mm256_blendv_ps(below, above, _mm256_castsi256_ps(_mm256_slli_epi32(codes, 28))) * scale; /* bit 3 of the code becomes the sign */
+#endif
+}
+#endif
 /* Elements i .. i + VW, i a multiple of VW. */
 INLINE vf block_vector(const void *p, int64_t i, graft_dtype t)
 {
 #if defined(__AVX2__)
+    if (graft_is_packed(t)) return packed_vector(p, i, t);
     const uint8_t *b = (const uint8_t *)p + stored_bytes(t, i / 32 * 32);
     const int64_t j = i % 32;
     const uint8_t *q = b + (t == GRAFT_Q4_1 ? 4 : 2) + (t == GRAFT_Q8_0 ? j : j % 16);

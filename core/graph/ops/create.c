@@ -26,8 +26,8 @@ static int training_shape(graft_graph *g, const graft_node *n, graft_shape *out)
 static int cast_shape(graft_graph *g, const graft_node *n, graft_shape *out)
 {
     const int64_t to = graft_node_int(n, "dtype");
-    if (graft_ops_expect(g, n, 0, "x", GRAFT_OPS_ANY, -1)) return -1;
-    if (to < 1 || to > GRAFT_Q8_0 || !(1 << to & GRAFT_OPS_ANY)) {
+    if (graft_ops_expect(g, n, 0, "x", GRAFT_OPS_STORED | GRAFT_OPS_I32, -1)) return -1;
+    if (to < 1 || to > GRAFT_INT8 || !(1 << to & GRAFT_OPS_ANY)) {
         graft_graph_error(g, "%s expects f32, bf16, f16 or i32 as the new type, found type %lld", n->op->name, (long long)to);
         return -1;
     }

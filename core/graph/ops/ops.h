@@ -22,7 +22,7 @@ enum {
     GRAFT_OPS_F32 = 1 << GRAFT_F32,
     GRAFT_OPS_I32 = 1 << GRAFT_I32,
     GRAFT_OPS_FLOAT = 1 << GRAFT_F32 | 1 << GRAFT_BF16 | 1 << GRAFT_F16,
-    GRAFT_OPS_STORED = GRAFT_OPS_FLOAT | 1 << GRAFT_Q4_0 | 1 << GRAFT_Q4_1 | 1 << GRAFT_Q8_0, /* what a weight may be kept in */
+    GRAFT_OPS_STORED = GRAFT_OPS_FLOAT | 1 << GRAFT_Q4_0 | 1 << GRAFT_Q4_1 | 1 << GRAFT_Q8_0 | 1 << GRAFT_NF4 | 1 << GRAFT_NF4_DOUBLE | 1 << GRAFT_INT8, /* what a weight may be kept in */
     GRAFT_OPS_ANY = GRAFT_OPS_FLOAT | GRAFT_OPS_I32
 };
 

@@ -10,5 +10,6 @@
 #include "ops.h"
 #include "plugin.h"
 #include "dynamic8.h"
+#include "packed.h"
 #include "random.h"
 #endif

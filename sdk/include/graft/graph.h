@@ -21,7 +21,8 @@ enum { GRAFT_DIM_TOKENS = -1, GRAFT_DIM_SEQUENCES = -2, GRAFT_DIM_LABELLED = -3,
 enum { GRAFT_SYMBOLS = 4, GRAFT_MAX_RANK = 4 };
 
 typedef enum graft_dtype {
-    GRAFT_F32 = 1, GRAFT_BF16, GRAFT_F16, GRAFT_I32, GRAFT_I8, GRAFT_NF4, GRAFT_Q4_0, GRAFT_Q4_1, GRAFT_Q8_0
+    GRAFT_F32 = 1, GRAFT_BF16, GRAFT_F16, GRAFT_I32, GRAFT_I8, GRAFT_NF4, GRAFT_Q4_0, GRAFT_Q4_1, GRAFT_Q8_0,
+    GRAFT_NF4_DOUBLE, GRAFT_INT8 /* packed.h */
 } graft_dtype;
 
 /* What a place in a model is for; tuning methods choose by role, path or layer. */
