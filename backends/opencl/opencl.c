@@ -1,5 +1,5 @@
 /* backends/opencl/opencl.c - the door, the devices, their memory. See opencl.h. Options: "threads" is taken and ignored (the driver
- * decides); "opencl_side" 8 or 16: matmul in groups of that side on any device, 0: as suits the device. */
+ * decides); "side" 8 or 16: matmul in groups of that side on any device, 0: as suits the device. */
 #include "opencl.h"
 
 static graft_status devices(void *self, graft_device_info *out, int32_t room, int32_t *n, graft_error *err)
@@ -106,7 +106,7 @@ static graft_status open_device(void *self, int32_t device, const graft_config *
     const graft_host *h = v->host;
     graft_device_info info;
     if (options) (void)options->api->integer(options, "threads", 0, 0, INT32_MAX);
-    const int64_t side = options ? options->api->integer(options, "opencl_side", 0, 0, 16) : 0;
+    const int64_t side = options ? options->api->integer(options, "side", 0, 0, 16) : 0;
     ocl_driver_load(v);
     if (v->n_devices == 0) return h->fail(err, GRAFT_UNSUPPORTED, "opencl", "no OpenCL device here: %s; install a driver or choose another backend", v->why);
     if (device < 0 || device >= v->n_devices) return h->fail(err, GRAFT_BAD_INPUT, "opencl", "expected an OpenCL device from 0 to %d, found %d", (int)v->n_devices - 1, (int)device);

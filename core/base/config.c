@@ -192,6 +192,16 @@ int graft_config_was_read(const graft_config *base, const char *key)
     return found;
 }
 
+size_t graft_config_asked(const graft_config *base, const char **keys, size_t room)
+{
+    config *c = own(base);
+    size_t n = 0;
+    pthread_mutex_lock(&c->lock);
+    for (const seen_key *k = c->seen; k && n < room; k = k->next) keys[n++] = k->key;
+    pthread_mutex_unlock(&c->lock);
+    return n;
+}
+
 /* ---- writer -------------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct writer {

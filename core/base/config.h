@@ -15,6 +15,8 @@ graft_status graft_config_check(const graft_config *c, graft_error *err);
 
 /* Was this key read by anyone? */
 int graft_config_was_read(const graft_config *c, const char *key);
+/* Every key that was asked for, latest first; room at most. Borrowed. */
+size_t graft_config_asked(const graft_config *c, const char **keys, size_t room);
 
 /* The writer of the SDK: members into an object node. */
 graft_writer     *graft_writer_new(graft_arena *a);

@@ -3,7 +3,7 @@
 
 /* clang-format off */
 static const graft_arg own_args[] = {
-    {"backend", GRAFT_ARG_TEXT, "auto", NULL, GRAFT_ARG_ACTS, "compute backend by its name in the registry", NULL},
+    {"backend", GRAFT_ARG_ANY, "auto", NULL, GRAFT_ARG_ACTS, "compute backend: NAME of the registry, NAME:DEVICE, or NAME: {device: 1, threads: 4 ...}", NULL},
     {"threads", GRAFT_ARG_INT, "0", NULL, GRAFT_ARG_ACTS, "threads of the backend, 0: all processors", NULL},
     {"memory", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "most memory to use, e.g. 6G or 800M; recomputation is chosen to fit", NULL},
     {"registry", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "a further registry file", NULL},

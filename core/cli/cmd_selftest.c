@@ -22,6 +22,7 @@ typedef struct selftest {
     graft_json *top, *ops;
     graft_candidate chosen, plain;
     graft_device device, against;
+    const graft_config *options; /* of the tested one */
     int failed, lowered, agreed;
     double worst;
 } selftest;
@@ -171,7 +172,9 @@ static graft_status choose(selftest *t, graft_registry *r, graft_error *err)
     graft_candidate *all = graft_calloc(MAX_CANDIDATES, sizeof *all);
     if (!all) return graft_fail(err, GRAFT_NO_MEMORY, NULL, "out of memory");
     const graft_candidate *plain = NULL;
-    graft_status status = graft_backend_choose(r, graft_args_text(t->c->args, "backend"), &t->chosen, err);
+    const char *wanted = NULL;
+    graft_status status = graft_backend_said(t->c->arena, graft_config_name(graft_args_config(t->c->args)), graft_args_value(t->c->args, "backend"), NULL, &wanted, &t->options, err);
+    if (!status) status = graft_backend_choose(r, wanted, &t->chosen, err);
     if (!status) status = graft_backend_candidates(r, all, MAX_CANDIDATES, &n, err);
     for (int32_t i = 0; !status && i < n; i++) {
         const graft_candidate *b = &all[i];
@@ -184,10 +187,11 @@ static graft_status choose(selftest *t, graft_registry *r, graft_error *err)
     return status;
 }
 
-static graft_status open_one(const graft_candidate *b, graft_device *d, graft_error *err)
+static graft_status open_one(const graft_candidate *b, const graft_config *options, graft_device *d, graft_error *err)
 {
     *d = (graft_device){.name = b->backend, .table = b->plugin->table, .info = b->info};
-    return d->table->open(b->plugin->self, b->device, NULL, &d->dev, err);
+    const graft_status status = d->table->open(b->plugin->self, b->device, options, &d->dev, err);
+    return status || !options ? status : graft_backend_said_check(b->backend, options, err);
 }
 
 static graft_status write_report(selftest *t, const char *path, graft_error *err)
@@ -229,8 +233,8 @@ static graft_status run(graft_cli *c, graft_error *err)
     selftest t = {.c = c, .top = graft_json_new(c->arena, GRAFT_JSON_OBJECT), .ops = graft_json_new(c->arena, GRAFT_JSON_ARRAY)};
     graft_status status = graft_cli_registry(c, &r, err);
     if (!status) status = choose(&t, r, err);
-    if (!status) status = open_one(&t.chosen, &t.device, err);
-    if (!status) status = open_one(&t.plain, &t.against, err);
+    if (!status) status = open_one(&t.chosen, t.options, &t.device, err);
+    if (!status) status = open_one(&t.plain, NULL, &t.against, err);
     if (!status) status = test_all(&t, err);
     if (!status && c->json) graft_cli_print_json(c, t.top, 2);
     if (!status && report && *report) status = write_report(&t, report, err);

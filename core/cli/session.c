@@ -49,7 +49,7 @@ graft_status graft_session_template(graft_session *s, graft_error *err)
 graft_status graft_session_device(graft_session *s, graft_error *err)
 {
     graft_status status = graft_cli_registry(s->c, &s->registry, err);
-    return status ? status : graft_device_open(s->registry, graft_args_text(s->c->args, "backend"), graft_args_config(s->c->args), &s->device, err);
+    return status ? status : graft_device_open_said(s->registry, s->c->arena, graft_config_name(graft_args_config(s->c->args)), graft_args_value(s->c->args, "backend"), graft_args_object(s->c->args), &s->device, err);
 }
 
 /* ---- methods ---------------------------------------------------------------------------------------------------------------- */

@@ -1,9 +1,12 @@
 /* core/graph/device.c - opening the device that a program runs on, and fitting a graph to it. */
 #include "core/graph/run.h"
 
+#include "core/base/arena.h"
 #include "core/base/error.h"
+#include "core/base/json.h"
 #include "core/base/log.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { MAX_CANDIDATES = 64,
@@ -44,6 +47,80 @@ graft_status graft_device_open(const graft_registry *r, const char *wanted, cons
     graft_candidate chosen;
     const graft_status status = graft_backend_choose(r, wanted, &chosen, err);
     return status ? status : open_candidate(&chosen, options, out, err);
+}
+
+/* ---- what a person wrote ------------------------------------------------------------------------------------------------------------------ */
+static graft_status bad_said(const char *place, graft_error *err)
+{
+    return graft_fail(err, GRAFT_BAD_INPUT, place, "backend must be a name, NAME:DEVICE or {NAME: {device: NUMBER, OPTION: VALUE ...}}; 'graft doctor' lists names and devices");
+}
+
+/* {NAME: {...}}: the number of the device out of it, the rest into object. */
+static graft_status read_mapping(graft_arena *a, const char *place, const graft_json *said, graft_json *object, int64_t *device, graft_error *err)
+{
+    const graft_json *inner = said->child;
+    if (said->count != 1 || (inner->type != GRAFT_JSON_OBJECT && inner->type != GRAFT_JSON_NULL)) return bad_said(place, err);
+    if (!strcmp(inner->key, "auto")) return graft_fail(err, GRAFT_BAD_INPUT, place, "backend: auto takes no options, since each backend has its own: name the one that they are for");
+    for (const graft_json *m = inner->child; m; m = m->next) {
+        if (strcmp(m->key, "device") != 0) {
+            graft_json *copy = graft_json_copy(a, m);
+            if (!copy) return graft_fail(err, GRAFT_NO_MEMORY, place, "out of memory");
+            copy->line = m->line, copy->column = m->column;
+            graft_json_put(a, object, m->key, copy);
+        } else if (m->type == GRAFT_JSON_NUMBER && m->integral && m->integer >= 0 && m->integer < 1000) *device = m->integer;
+        else return graft_fail(err, GRAFT_BAD_INPUT, place, "device of backend %s must be a number from 0, as 'graft doctor' lists them", inner->key);
+    }
+    return GRAFT_OK;
+}
+
+graft_status graft_backend_said(graft_arena *a, const char *place, const graft_json *said, const graft_json *common, const char **wanted, const graft_config **options, graft_error *err)
+{
+    graft_json *object = graft_json_new(a, GRAFT_JSON_OBJECT);
+    const graft_json *threads = graft_json_get(common, "threads");
+    int64_t device = -1;
+    graft_status status = GRAFT_OK;
+    *wanted = "auto";
+    if (!object) return graft_fail(err, GRAFT_NO_MEMORY, place, "out of memory");
+    if (said && said->type == GRAFT_JSON_OBJECT) {
+        status = read_mapping(a, place, said, object, &device, err);
+        if (status) return status;
+        *wanted = device >= 0 ? graft_arena_printf(a, "%s:%d", said->child->key, (int)device) : said->child->key;
+    } else if (said && said->type == GRAFT_JSON_TEXT && said->bytes) *wanted = said->text;
+    else if (said && said->type != GRAFT_JSON_NULL) return bad_said(place, err);
+    if (threads && threads->type == GRAFT_JSON_NUMBER && threads->integer > 0 && !graft_json_get(object, "threads")) graft_json_put(a, object, "threads", graft_json_int(a, threads->integer));
+    *options = graft_config_new(a, place, object);
+    return *wanted && *options ? GRAFT_OK : graft_fail(err, GRAFT_NO_MEMORY, place, "out of memory");
+}
+
+graft_status graft_backend_said_check(const char *backend, const graft_config *options, graft_error *err)
+{
+    const char *asked[64];
+    char all[256] = "", where[256];
+    const graft_status status = graft_config_check(options, err);
+    const size_t n = graft_config_asked(options, asked, sizeof asked / sizeof *asked);
+    if (status) return status;
+    for (const graft_json *m = graft_config_object(options)->child; m; m = m->next) {
+        if (graft_config_was_read(options, m->key) || !strcmp(m->key, "threads")) continue;
+        for (size_t i = n; i-- > 0;) snprintf(all + strlen(all), sizeof all - strlen(all), ", %s", asked[i]);
+        const char *near = graft_nearest(m->key, asked, n);
+        if (m->line > 0) snprintf(where, sizeof where, "%.200s:%d:%d", graft_config_name(options), (int)m->line, (int)m->column);
+        else snprintf(where, sizeof where, "%.200s", graft_config_name(options));
+        return graft_fail(err, GRAFT_BAD_INPUT, where, "backend %s has no option '%.80s'%s%s%s It has device%s", backend, m->key, near ? ", did you mean '" : ".", near ? near : "", near ? "'?" : "", all);
+    }
+    return GRAFT_OK;
+}
+
+graft_status graft_device_open_said(const graft_registry *r, graft_arena *a, const char *place, const graft_json *said, const graft_json *common, graft_device *out, graft_error *err)
+{
+    const char *wanted = NULL;
+    const graft_config *options = NULL;
+    memset(out, 0, sizeof *out);
+    graft_status status = graft_backend_said(a, place, said, common, &wanted, &options, err);
+    if (!status) status = graft_device_open(r, wanted, options, out, err);
+    if (status) return status;
+    status = graft_backend_said_check(out->name, options, err);
+    if (status) graft_device_close(out);
+    return status;
 }
 
 void graft_device_close(graft_device *d)

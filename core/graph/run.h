@@ -2,6 +2,7 @@
 #ifndef CORE_GRAPH_RUN_H
 #define CORE_GRAPH_RUN_H
 
+#include "core/base/config.h"
 #include "core/graph/graph.h"
 #include "core/plugin/select.h"
 
@@ -16,6 +17,13 @@ typedef struct graft_device {
 /* wanted NULL or "auto": the best candidate that opens, each that declines is said in one line; else that backend or an error.
  * options: the backend's own ("threads" ...), may be NULL. [control] */
 graft_status graft_device_open(const graft_registry *r, const char *wanted, const graft_config *options, graft_device *out, graft_error *err);
+/* The same from what a person wrote at `backend`: nothing, "NAME", "NAME:DEVICE" or {NAME: {device: N, OPTION: VALUE ...}}. An option that the backend does not
+ * ask for is an error. common: an object whose "threads" holds where the options have none; may be NULL. The arena outlives the call only in what err borrows. */
+graft_status graft_device_open_said(const graft_registry *r, graft_arena *a, const char *place, const graft_json *said, const graft_json *common, graft_device *out, graft_error *err);
+/* The text and the options of that, for who chooses a candidate himself. */
+graft_status graft_backend_said(graft_arena *a, const char *place, const graft_json *said, const graft_json *common, const char **wanted, const graft_config **options, graft_error *err);
+/* After open: a wrong value, or an option that nobody asked for. */
+graft_status graft_backend_said_check(const char *backend, const graft_config *options, graft_error *err);
 void graft_device_close(graft_device *d); /* after everything that lives on it is freed; a zeroed struct is fine */
 
 /* Lowers g to what the device has, fuses, recomputes (level 0: nothing; see graft_graph_recompute) and prunes. Once per graph, before

@@ -102,6 +102,17 @@ static graft_status choose_best(const graft_registry *r, graft_candidate *out, g
     return status;
 }
 
+static graft_status no_such_device(const char *name, const graft_candidate *all, int32_t n, long device, graft_error *err)
+{
+    char list[500] = "";
+    for (int32_t i = 0; i < n; i++) {
+        const size_t used = strlen(list);
+        const char *label = all[i].info.name;
+        if (used + 120 < sizeof list) snprintf(list + used, sizeof list - used, "%s%d%s%.60s%s", i ? ", " : "", (int)all[i].device, *label ? " (" : "", label, *label ? ")" : "");
+    }
+    return graft_fail(err, GRAFT_BAD_INPUT, NULL, "Backend %s has no device %ld, it has %s. Choose one of them.", name, device, list);
+}
+
 /* "NAME" or "NAME:DEVICE". */
 static graft_status choose_named(const graft_registry *r, const char *wanted, graft_candidate *out, graft_error *err)
 {
@@ -127,7 +138,7 @@ static graft_status choose_named(const graft_registry *r, const char *wanted, gr
         *out = *best;
         snprintf(out->verdict, sizeof out->verdict, "chosen by name");
     } else if (why.code) *err = why, status = why.code;
-    else if (device >= n) status = graft_fail(err, GRAFT_BAD_INPUT, NULL, "Backend %s has %d devices, number %ld is none of them; count from 0.", name, (int)n, device);
+    else if (device >= n) status = no_such_device(name, all, n, device, err);
     else status = graft_fail(err, GRAFT_UNSUPPORTED, NULL, "Backend %s %s. Choose another one.", name, all[device < 0 ? 0 : device].verdict);
     graft_free(all);
     return status;

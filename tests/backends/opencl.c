@@ -94,6 +94,44 @@ START_TEST(named_it_is_that_or_nothing)
 }
 END_TEST
 
+/* backend: {NAME: {device: N, OPTION: VALUE}} in a file and as words, and what is wrong with one. */
+START_TEST(device_and_options_are_a_mapping)
+{
+    static const struct {
+        const char *said, *sentence;
+    } wrong[] = {
+        {"backend: {opencl: {sode: 8}}", "backend opencl has no option 'sode', did you mean 'side'? It has device, threads"},
+        {"backend: {opencl: {side: wide}}", "side must be"},
+        {"backend: {opencl: {device: 31}}", "Backend opencl has no device 31, it has 0 ("},
+        {"backend: {opencl: {device: one}}", "device of backend opencl must be a number from 0"},
+        {"backend: {auto: {side: 8}}", "auto takes no options"},
+        {"backend: {opencl: {}, cpu: {}}", "backend must be a name"},
+        {"backend: [opencl]", "backend must be a name"},
+        {"backend: {openci: {}}", "did you mean \"opencl\""},
+    };
+    graft_candidate c;
+    make_world("opencl-mapping");
+    if (!usable(&c)) return;
+    char run[9000], *text_of = get_text(in_world("run.yaml"));
+    snprintf(run, sizeof run, "%s", text_of);
+    graft_free(text_of);
+    ck_assert(strstr(run, "backend: cpu") != NULL);
+    *strstr(run, "backend: cpu") = 0;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        graft_str text;
+        graft_str_init(&text, 0);
+        graft_str_printf(&text, "%s%s\n", run, wrong[i].said);
+        put_text(in_world("wrong.yaml"), text.data);
+        graft_str_free(&text);
+        expect_status(1, graft("train", in_world("wrong.yaml"), "--output_dir", in_world("out")));
+        expect_said(said_err, wrong[i].sentence);
+    }
+    expect_status(0, graft("train", in_world("run.yaml"), "--output_dir", in_world("a"), "backend={opencl: {device: 0, side: 8}}", "max_steps=1"));
+    expect_status(0, graft("train", in_world("run.yaml"), "--output_dir", in_world("b"), "backend.opencl.device=0", "max_steps=1"));
+    expect_status(0, graft("train", in_world("run.yaml"), "--output_dir", in_world("c"), "--backend", "opencl:0", "max_steps=1"));
+}
+END_TEST
+
 START_TEST(selftest_passes_and_reports)
 {
     graft_candidate c;
@@ -130,7 +168,7 @@ START_TEST(matmul_in_groups)
         graft_arena *a = graft_arena_new();
         graft_json *o = graft_json_new(a, GRAFT_JSON_OBJECT);
         int n = 0;
-        graft_json_put(a, o, "opencl_side", graft_json_int(a, side));
+        graft_json_put(a, o, "side", graft_json_int(a, side));
         ck_assert_ok(graft_device_open(registry, "opencl", graft_config_new(a, "test", o), &here, &err));
         ck_assert_ok(graft_device_open(registry, "reference", NULL, &plain, &err));
         ck_assert_ok(graft_check_ops(&here, &plain, agrees, &n, &err));
@@ -209,6 +247,7 @@ static void cases(TCase *tc)
     tcase_add_test(tc, lora_trains_alike_and_checkpoints_move);
     tcase_add_test(tc, full_trains_alike_and_checkpoints_move);
     tcase_add_test(tc, named_it_is_that_or_nothing);
+    tcase_add_test(tc, device_and_options_are_a_mapping);
     tcase_add_test(tc, selftest_passes_and_reports);
     tcase_add_test(tc, matmul_in_groups);
     tcase_add_test(tc, queues_wait_for_each_other);

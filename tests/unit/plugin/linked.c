@@ -227,7 +227,7 @@ START_TEST(best_or_named)
         const char *wanted, *message;
     } wrong[] = {
         {"two:0", "Backend two cannot run: too old. Choose another one."},
-        {"two:7", "Backend two has 2 devices, number 7 is none of them; count from 0."},
+        {"two:7", "Backend two has no device 7, it has 0 (device 0), 1 (device 1). Choose one of them."},
         {"two:x", "Backend \"two:x\": expected NAME or NAME:NUMBER of a device, as 'graft doctor' lists them."},
         {"none", "none: found no device on this machine. Choose another backend."},
         {"broken", "queried: broken: its table \"graft.backend/1\" has no function \"devices\", which every backend must give. Add it."},
