@@ -1,6 +1,6 @@
 /* bench/gemm.c - GF/s of the cpu backend's matmul on the shapes of training and decoding, against the fused multiply-add peak of this machine.
  *
- *   gemm [threads] [isa] [repeats]     or     gemm --peak [threads]
+ *   gemm [threads] [isa] [repeats] [f32 | bf16 | fp16]     or     gemm --peak [threads]     or     gemm --errors
  *
  * Each row is the best of many interleaved runs (a shared machine takes a core away now and then); the peak is measured before and after.
  * Bytes: what a product must at least read and write once, for the rows that the memory bounds. */
@@ -68,6 +68,10 @@ typedef struct run {
     double best;
 } run;
 
+static const char *const types[] = {"f32", "bf16", "fp16"};
+enum { TYPES = sizeof types / sizeof *types };
+static uint32_t compute = 1;
+
 static int prepare(const device *d, const row *r, run *x)
 {
     graft_error err = {.size = (uint32_t)sizeof err};
@@ -77,7 +81,7 @@ static int prepare(const device *d, const row *r, run *x)
     for (int64_t i = 0; i < count(&x->g, w); i++) floats(&x->g, w)[i] = 0.01f * (float)(i % 13 - 6);
     const graft_attr at[] = {GRAFT_INTA("trans_a", r->ta), GRAFT_INTA("trans_b", r->tb)};
     const graft_instr instr = {graft_op_id("matmul/1"), "matmul/1", r->c ? 3 : 2, 1, 2, in, out, at};
-    graft_program p = {.size = (uint32_t)sizeof p, .n_tensors = x->g.n, .n_instrs = 1, .tensors = x->g.tensors, .instrs = &instr, .compute = 1};
+    graft_program p = {.size = (uint32_t)sizeof p, .n_tensors = x->g.n, .n_instrs = 1, .tensors = x->g.tensors, .instrs = &instr, .compute = compute};
     p.place_bytes[GRAFT_PLACE_INPUT] = x->g.bytes;
     x->best = 1e30;
     return d->table->alloc(d->dev, x->g.bytes, &x->buffer, &err) || d->table->upload(d->dev, x->buffer, 0, x->g.data, x->g.bytes, &err) ||
@@ -97,16 +101,74 @@ static void time_once(const device *d, run *x, int64_t flops)
     if (seconds < x->best) x->best = seconds;
 }
 
+/* Does the device multiply in these types? */
+static int offers(const device *d, uint32_t bit)
+{
+    int32_t n;
+    const graft_op_claim *claims = d->table->ops(d->dev, &n);
+    for (int32_t i = 0; i < n; i++)
+        if (claims[i].op == graft_op_id("matmul/1")) return (claims[i].compute & bit) != 0;
+    return 0;
+}
+
+/* Root mean square error of a product of normal numbers (width 1 and 0.02), relative to that of the product, for each type; also with A's rows of widths 2^-20 to 2^20. */
+static int errors(void)
+{
+    enum { M = 96,
+           N = 192 };
+    static const int64_t ks[] = {64, 576, 1536, 4864};
+    device d;
+    if (device_open(&d, "cpu", NULL, 1) != GRAFT_OK) return 1;
+    printf("%-6s %6s %12s %12s\n", "type", "k", "error", "uneven rows");
+    for (int type = 0; type < TYPES; type++) {
+        compute = 1u << type;
+        if (!offers(&d, compute)) {
+            printf("%-6s not on this processor\n", types[type]);
+            continue;
+        }
+        for (size_t n = 0; n < sizeof ks / sizeof *ks; n++) {
+            double found[2];
+            for (int uneven = 0; uneven < 2; uneven++) {
+                image g = {.n = 0};
+                const int64_t k = ks[n];
+                const int32_t a = matrix(&g, M, k), w = matrix(&g, N, k), y = matrix(&g, M, N), in[] = {a, w}, out[] = {y};
+                fill_noise(&g, a, 1.0f);
+                fill_noise(&g, w, 0.02f);
+                for (int64_t i = 0; uneven && i < M * k; i++) floats(&g, a)[i] *= exp2f((float)(i / k % 41 - 20));
+                const graft_attr at[] = {GRAFT_INTA("trans_b", 1)};
+                const graft_instr instr = {graft_op_id("matmul/1"), "matmul/1", 2, 1, 1, in, out, at};
+                run_program_as(&d, &g, 1, &instr, compute);
+                double wrong = 0.0, right = 0.0;
+                for (int64_t i = 0; i < M; i++)
+                    for (int64_t j = 0; j < N; j++) {
+                        double sum = 0.0, width = uneven ? exp2((double)(i % 41 - 20)) : 1.0;
+                        for (int64_t p = 0; p < k; p++) sum += (double)floats(&g, a)[i * k + p] * (double)floats(&g, w)[j * k + p];
+                        wrong += pow(((double)floats(&g, y)[i * N + j] - sum) / width, 2);
+                        right += pow(sum / width, 2);
+                    }
+                found[uneven] = sqrt(wrong / right);
+                free(g.data);
+            }
+            printf("%-6s %6lld %12.2e %12.2e\n", types[type], (long long)ks[n], found[0], found[1]);
+        }
+    }
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1 && !strcmp(argv[1], "--peak")) {
         printf("peak f32 %.0f GF/s on one thread, %.0f on %d\n", peak_gflops(1), peak_gflops(argc > 2 ? atoi(argv[2]) : 2), argc > 2 ? atoi(argv[2]) : 2);
         return 0;
     }
+    if (argc > 1 && !strcmp(argv[1], "--errors")) return errors();
+    for (int i = 0; argc > 4 && i < TYPES; i++)
+        if (!strcmp(argv[4], types[i])) compute = 1u << i;
     const int threads = argc > 1 ? atoi(argv[1]) : 2, repeats = argc > 3 ? atoi(argv[3]) : 15;
     if (threads == 1) clock_of_runs = CLOCK_PROCESS_CPUTIME_ID;
     device d;
     if (device_open(&d, "cpu", argc > 2 && *argv[2] ? argv[2] : NULL, threads) != GRAFT_OK) return 1;
+    if (!offers(&d, compute)) return fprintf(stderr, "skipped: %s is not offered on this processor\n", argv[4]), 0;
     static run runs[ROWS];
     for (int i = 0; i < ROWS; i++) {
         if (prepare(&d, &rows[i], &runs[i])) return 1;

@@ -79,6 +79,15 @@ static graft_status choose_isa(const graft_host *h, const char *word, cpu_isa *i
     return h->fail(err, GRAFT_BAD_INPUT, "isa", "expected isa scalar, avx2 or avx512, found \"%s\"", word);
 }
 
+/* What the processor has and this instruction set's kernels were built for. */
+static uint32_t compute_bits(const cpu_kernels *k)
+{
+    uint32_t bits = 0;
+    for (int i = 0; i < CPU_COMPUTES; i++)
+        if (cpu_processor_compute() & 1u << i && k->spin((cpu_compute)i, 0, NULL) >= 0.0) bits |= 1u << i;
+    return bits;
+}
+
 /* The claims: every op of every family but those that only fusion makes. */
 static int list_ops(cpu_device *d)
 {
@@ -91,7 +100,7 @@ static int list_ops(cpu_device *d)
     for (const cpu_op *const *f = d->kernels->families; *f; f++)
         for (const cpu_op *op = *f; op->name; op++) {
             if (op->name[0] == '.') continue;
-            d->claims[d->n_claims] = (graft_op_claim){graft_op_id(op->name), op->dtypes, 1u};
+            d->claims[d->n_claims] = (graft_op_claim){graft_op_id(op->name), op->dtypes, d->compute};
             d->ops[d->n_claims++] = op;
         }
     return 0;
@@ -111,6 +120,7 @@ static graft_status open_device(void *self, int32_t device, const graft_config *
     memset(d, 0, sizeof *d);
     d->host = h;
     d->kernels = cpu_kernels_of(isa);
+    d->compute = compute_bits(d->kernels);
     d->profile = options ? graft_flag(options, "profile", 0) : 0;
     d->pool = cpu_pool_new(h, threads, pin && threads <= cpu_count());
     if (!d->pool || list_ops(d)) {
@@ -197,4 +207,18 @@ static const graft_backend_table cpu_table = {
     .workspace = cpu_workspace,
 };
 
-GRAFT_ONE_TABLE("backend", "graft.backend/1", "cpu", "1.0.0", &cpu_table)
+static graft_status init(const graft_host *host, void **self, graft_error *err)
+{
+    (void)err;
+    *self = (void *)(uintptr_t)host;
+    return GRAFT_OK;
+}
+static void fini(void *self) { (void)self; }
+static const void *table(void *self, const char *id)
+{
+    (void)self;
+    if (!strcmp(id, "graft.backend/1")) return &cpu_table;
+    return strcmp(id, "graft.backend.probe/1") ? NULL : &cpu_probe_table;
+}
+
+GRAFT_PLUGIN("backend", "cpu", "1.1.0", init, fini, table)

@@ -23,8 +23,14 @@ typedef enum cpu_isa { CPU_SCALAR,
                        CPU_AVX2,
                        CPU_AVX512,
                        CPU_ISAS } cpu_isa;
+/* What a matrix product multiplies; sums are always f32. Bit 1 << i as in graft_op_claim. */
+typedef enum cpu_compute { CPU_F32,
+                           CPU_BF16,
+                           CPU_FP16,
+                           CPU_COMPUTES } cpu_compute;
 cpu_isa cpu_best_isa(void); /* highest that processor and operating system allow and this build holds */
 const char *cpu_isa_name(cpu_isa isa);
+uint32_t cpu_processor_compute(void); /* bits that the processor has instructions for, beside the vector set; the build may lack them */
 void cpu_model_name(char *out, size_t room);
 int cpu_count(void); /* processors that this process may use */
 void cpu_memory(int64_t *total, int64_t *available);
@@ -66,8 +72,9 @@ typedef struct cpu_call {
     int64_t scratch_bytes;
     uint64_t seed, step;
     int training;
-    float *table;    /* rope: cosines and sines of this run, shared by the calls that turn by the same angles */
-    int table_ready; /* 0: this call fills the table */
+    cpu_compute compute; /* of matrix products of more than a few rows and columns */
+    float *table;        /* rope: cosines and sines of this run, shared by the calls that turn by the same angles */
+    int table_ready;     /* 0: this call fills the table */
     const graft_host *host;
     graft_error *err;
 } cpu_call;
@@ -92,6 +99,9 @@ typedef struct cpu_op {
 /* One instruction set's build of kernels/: families of ops, each ending with name NULL; the list ends with NULL. */
 typedef struct cpu_kernels {
     const cpu_op *const *families;
+    /* `times` rounds of a packed tile product from the nearest caches, in `room` of spin_bytes; returns its operations, -1: this build has no such arithmetic. */
+    double (*spin)(cpu_compute how, int64_t times, char *room);
+    int64_t spin_bytes;
 } cpu_kernels;
 extern const cpu_kernels cpu_kernels_scalar, cpu_kernels_avx2, cpu_kernels_avx512;
 const cpu_kernels *cpu_kernels_of(cpu_isa isa);
@@ -112,7 +122,9 @@ typedef struct cpu_device {
     cpu_pool *pool;
     cpu_buffer *buffers;
     int32_t n_buffers, room_buffers;
-    int profile; /* option: report the time of each op when a plan is discarded */
+    int profile;               /* option: report the time of each op when a plan is discarded */
+    uint32_t compute;          /* bits that run here */
+    double rate[CPU_COMPUTES]; /* of a tile product, operations a second on all threads; 0: not measured yet */
     int work_mapped, scratch_mapped;
     char *work, *scratch; /* grown by compile, shared by the device's plans: they run one after another */
     int64_t work_bytes, scratch_bytes;
@@ -124,6 +136,11 @@ void cpu_give(const graft_host *host, void *data, int64_t bytes, int mapped);
 
 /* Ops whose names begin with a dot are not claimed: fuse.c makes them. */
 #define CPU_MATMUL_CHAIN ".matmul_chain"
+
+/* ---- probe.c ---- */
+void cpu_measure(cpu_device *d);                         /* fills rate: a few milliseconds an arithmetic, once */
+cpu_compute cpu_choose(cpu_device *d, uint32_t allowed); /* the fastest that is allowed and runs here; f32 always is */
+extern const graft_backend_probe_table cpu_probe_table;
 
 /* ---- plan.c ---- */
 graft_status cpu_compile(void *dev, const graft_program *p, void **plan, graft_error *err);

@@ -32,6 +32,17 @@ static cpu_isa processor_isa(void)
     return (b7 & f_dq_bw_vl) == f_dq_bw_vl && (saved & 0xe6) == 0xe6 ? CPU_AVX512 : CPU_AVX2;
 }
 
+uint32_t cpu_processor_compute(void)
+{
+    unsigned a, b, c, d;
+    uint32_t bits = 1u << CPU_F32;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return bits;
+    const unsigned leaves = a;
+    if (d & (1u << 23)) bits |= 1u << CPU_FP16;
+    if (leaves >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && a & (1u << 5)) bits |= 1u << CPU_BF16;
+    return bits;
+}
+
 void cpu_model_name(char *out, size_t room)
 {
     unsigned words[13] = {0}, a, b, c, d;
@@ -54,6 +65,7 @@ void cpu_restore_denormals(unsigned state) { __builtin_ia32_ldmxcsr(state); }
 #else
 
 static cpu_isa processor_isa(void) { return CPU_SCALAR; }
+uint32_t cpu_processor_compute(void) { return 1u << CPU_F32; }
 void cpu_model_name(char *out, size_t room) { snprintf(out, room, "processor"); }
 unsigned cpu_flush_denormals(void) { return 0; }
 void cpu_restore_denormals(unsigned state) { (void)state; }

@@ -21,6 +21,7 @@ typedef struct plan {
     table *tables;
     int64_t capacity[GRAFT_SYMBOLS], bytes; /* bytes: workspace, scratch of all threads, tables */
     uint64_t seed;
+    cpu_compute compute;
 } plan;
 
 static const cpu_op *find_op(const cpu_device *d, uint64_t id)
@@ -143,6 +144,7 @@ graft_status cpu_compile(void *dev, const graft_program *p, void **out, graft_er
     memset(l, 0, sizeof *l);
     l->d = d;
     l->seed = p->seed;
+    l->compute = cpu_choose(d, p->compute);
     memcpy(l->capacity, p->capacity, sizeof l->capacity);
     l->steps = d->host->alloc(d->host->ctx, n * sizeof *l->steps, 16);
     l->tables = d->host->alloc(d->host->ctx, n * sizeof *l->tables, 16);
@@ -259,7 +261,7 @@ graft_status cpu_run(void *plan_, const graft_run *r, graft_error *err)
     if (status != GRAFT_OK) return status;
     const unsigned state = cpu_flush_denormals();
     cpu_pool_enter(d->pool);
-    cpu_call c = {.host = d->host, .pool = d->pool, .err = err, .work = d->work, .scratch = d->scratch, .scratch_bytes = d->scratch_bytes, .seed = l->seed, .step = r->step, .training = r->training};
+    cpu_call c = {.host = d->host, .pool = d->pool, .err = err, .work = d->work, .scratch = d->scratch, .scratch_bytes = d->scratch_bytes, .seed = l->seed, .step = r->step, .training = r->training, .compute = l->compute};
     for (int32_t i = 0; i < l->n_tables; i++) l->tables[i].ready = 0;
     for (int32_t i = 0; i < l->n_steps && status == GRAFT_OK; i++) {
         step *s = &l->steps[i];

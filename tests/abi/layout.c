@@ -328,6 +328,8 @@ static const field fields[] = {
     F(graft_backend_rates, upload),
     F(graft_backend_rates, download),
     F(graft_backend_rates, driver),
+    F(graft_backend_rates, bf16),
+    F(graft_backend_rates, fp16),
     F(graft_backend_probe_table, size),
     F(graft_backend_probe_table, driver),
     F(graft_backend_probe_table, rates),

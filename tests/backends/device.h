@@ -150,10 +150,10 @@ static inline void fill_noise(const image *m, int32_t t, float width)
     for (int64_t i = 0; i < count(m, t); i++) floats(m, t)[i] = width * noise((uint64_t)t + 1, (uint64_t)i);
 }
 
-static inline graft_status run_program(const device *d, image *m, int n_instrs, const graft_instr *instrs)
+static inline graft_status run_program_as(const device *d, image *m, int n_instrs, const graft_instr *instrs, uint32_t compute)
 {
     graft_error err = {.size = (uint32_t)sizeof err};
-    graft_program p = {.size = (uint32_t)sizeof p, .n_tensors = m->n, .n_instrs = n_instrs, .tensors = m->tensors, .instrs = instrs, .compute = 1, .seed = m->seed};
+    graft_program p = {.size = (uint32_t)sizeof p, .n_tensors = m->n, .n_instrs = n_instrs, .tensors = m->tensors, .instrs = instrs, .compute = compute, .seed = m->seed};
     p.place_bytes[m->tensors[0].place] = m->bytes;
     void *plan, *buffer;
     DEVICE_OK(d->table->alloc(d->dev, m->bytes, &buffer, &err));
@@ -169,6 +169,8 @@ static inline graft_status run_program(const device *d, image *m, int n_instrs, 
     d->table->release(d->dev, buffer);
     return status;
 }
+
+static inline graft_status run_program(const device *d, image *m, int n_instrs, const graft_instr *instrs) { return run_program_as(d, m, n_instrs, instrs, 1); }
 
 static inline graft_status run_op(const device *d, image *m, const char *op, int n_in, const int32_t *in, int n_out, const int32_t *out, int n_attr, const graft_attr *attr)
 {

@@ -44,9 +44,27 @@ typedef struct gemm {
     int64_t ldbase;
 } gemm;
 
+/* How panels are packed and multiplied. k counts the joined products from 0 on; a panel begins at a multiple of 32. */
+typedef struct arithmetic {
+    int64_t nr, k_most;                                                                                                    /* columns of a panel; longest k of a panel: an A panel of it takes no more room than in f32 */
+    int64_t (*b_bytes)(int64_t k);                                                                                         /* of a panel k long; at 32 the bytes of one element */
+    int64_t (*a_bytes)(int64_t k);                                                                                         /* of MR rows */
+    void (*pack_b)(const gemm *g, float alpha, int64_t j, int64_t k0, int64_t kc, int64_t n_end, void *out, float *spare); /* spare: KC_MOST * NR floats */
+    void (*pack_a)(const gemm *g, int64_t i, int64_t i1, int64_t k0, int64_t kc, void *out, float *spare);
+    void (*column)(const gemm *g, float alpha, int64_t i0, int64_t i1, int64_t j, int64_t n, int64_t kc, const void *a, const void *b, int first); /* rows i0 .. i1 of C, nr columns from j */
+} arithmetic;
+extern const arithmetic *const K(arithmetic_f32), *const K(arithmetic_bf16), *const K(arithmetic_fp16);         /* NULL: this instruction set has none */
+void K(pack_b_panel)(const gemm *g, float alpha, int64_t j, int64_t k0, int64_t kc, int64_t n_end, float *out); /* in f32, [kc][NR] */
+void K(pack_a_panel)(const gemm *g, int64_t i, int64_t i1, int64_t k0, int64_t kc, float *out);                 /* in f32, [kc][MR] */
+
 void K(gemm_run)(const cpu_call *c, const gemm *g);              /* all threads */
 void K(gemm_alone)(const gemm *g, char *scratch);                /* this thread; scratch as gemm_room says */
 void K(gemm_room)(int64_t m, int64_t n, int64_t k, cpu_room *r); /* raises r to what gemm_run and gemm_alone need; k: of all terms */
+
+enum { SPIN_K = 256,
+       SPIN_ROWS = 4 * MR,
+       GEMM_SPIN_BYTES = (2 * NR * SPIN_K + SPIN_ROWS * SPIN_K + SPIN_ROWS * 2 * NR) * 4 + 4096 };
+double K(gemm_spin)(cpu_compute how, int64_t times, char *room); /* as cpu_kernels.spin */
 
 INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -88,16 +106,9 @@ INLINE void tile_write(int rows, int64_t n, vf acc[MR][NV], float alpha, float *
     }
 }
 
-/* The sum over k in `parts` pieces: piece p at a + p * a_next, b + p * b_next. */
-typedef struct pieces {
-    int64_t parts, a_next, b_next;
-} pieces;
-
-INLINE void tile_rows(int rows, int valid, int64_t n, int64_t k, const float *a, int64_t ai, int64_t ak, const float *b, int64_t ldb, pieces more, float alpha, float *c, int64_t ldc, const float *base, int64_t ldbase)
+/* The first `valid` of `rows` rows of a tile. */
+INLINE void tile_finish(int rows, int valid, int64_t n, vf acc[MR][NV], float alpha, float *c, int64_t ldc, const float *base, int64_t ldbase)
 {
-    vf acc[MR][NV] = {{{0}}};
-    tile_sum(rows, k, a, ai, ak, b, ldb, acc);
-    for (int64_t p = 1; p < more.parts; p++) tile_sum(rows, k, a + p * more.a_next, ai, ak, b + p * more.b_next, ldb, acc);
     if (valid == rows) {
         if (n == NR) tile_write(rows, NR, acc, alpha, c, ldc, base, ldbase);
         else tile_write(rows, n, acc, alpha, c, ldc, base, ldbase);
@@ -110,6 +121,19 @@ INLINE void tile_rows(int rows, int valid, int64_t n, int64_t k, const float *a,
             float *to = c + i * ldc + j;
             *to = base ? v_fma(v_set(alpha), v_set(out[i * NR + j]), v_set(base[i * ldbase + j]))[0] : alpha * out[i * NR + j];
         }
+}
+
+/* The sum over k in `parts` pieces: piece p at a + p * a_next, b + p * b_next. */
+typedef struct pieces {
+    int64_t parts, a_next, b_next;
+} pieces;
+
+INLINE void tile_rows(int rows, int valid, int64_t n, int64_t k, const float *a, int64_t ai, int64_t ak, const float *b, int64_t ldb, pieces more, float alpha, float *c, int64_t ldc, const float *base, int64_t ldbase)
+{
+    vf acc[MR][NV] = {{{0}}};
+    tile_sum(rows, k, a, ai, ak, b, ldb, acc);
+    for (int64_t p = 1; p < more.parts; p++) tile_sum(rows, k, a + p * more.a_next, ai, ak, b + p * more.b_next, ldb, acc);
+    tile_finish(rows, valid, n, acc, alpha, c, ldc, base, ldbase);
 }
 
 /* One tile of `valid` <= MR rows; a must hold a multiple of MR_STEP rows (what pads them may be anything: it is not written). */

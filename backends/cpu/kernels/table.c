@@ -1,4 +1,5 @@
 /* table.c - every op of this instruction set. A new family: a file, a line in ops.h, a line here. */
+#include "gemm.h"
 #include "ops.h"
 
 static const cpu_op *const families[] = {
@@ -20,4 +21,4 @@ static const cpu_op *const families[] = {
     NULL,
 };
 
-const cpu_kernels K(cpu_kernels) = {families};
+const cpu_kernels K(cpu_kernels) = {families, K(gemm_spin), GEMM_SPIN_BYTES};

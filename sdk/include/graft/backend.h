@@ -116,6 +116,7 @@ typedef struct graft_backend_rates {
     double   memory;            /* bytes a second read and written by a copy inside the device               */
     double   upload, download;  /* bytes a second between host and device                                    */
     char     driver[160];       /* what the rates hold for: a new driver is measured anew                    */
+    double   bf16, fp16;        /* operations a second of matmul's other arithmetics (graft_op_claim.compute), measured as `flops` is; 0: not offered */
 } graft_backend_rates;
 typedef struct graft_backend_probe_table {
     uint32_t size;

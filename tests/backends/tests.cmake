@@ -1,0 +1,16 @@
+# fp16.c multiplies with instructions that few machines have: its model, with the packing and the pool around it, is built into one test in plain C.
+set(cpu ${CMAKE_SOURCE_DIR}/backends/cpu)
+if(TARGET test_backends_arithmetic AND EXISTS ${cpu}/kernels/fp16.c)
+    add_library(cpu_model OBJECT ${cpu}/kernels/gemm.c ${cpu}/kernels/skinny.c ${cpu}/kernels/bf16.c ${cpu}/kernels/fp16.c)
+    if(GRAFT_SANITIZE) # the plugin is in the program
+        target_compile_definitions(test_backends_arithmetic PRIVATE WITH_CPU_PLUGIN)
+    else()
+        target_sources(cpu_model PRIVATE ${cpu}/pool.c ${cpu}/features.c)
+    endif()
+    target_include_directories(cpu_model PRIVATE ${cpu} ${CMAKE_SOURCE_DIR}/sdk/include)
+    target_compile_definitions(cpu_model PRIVATE _GNU_SOURCE CPU_ISA=model FP16_MODEL)
+    target_compile_options(cpu_model PRIVATE -Wall -Wextra -Wshadow -Wconversion -Wmissing-prototypes -Wundef -Werror -ffp-contract=off)
+    target_sources(test_backends_arithmetic PRIVATE $<TARGET_OBJECTS:cpu_model>)
+    target_include_directories(test_backends_arithmetic PRIVATE ${cpu})
+    target_compile_definitions(test_backends_arithmetic PRIVATE CPU_ISA=model)
+endif()
