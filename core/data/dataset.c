@@ -113,8 +113,21 @@ typedef struct load {
 static void make_one(void *ctx, int64_t i)
 {
     load *l = ctx;
-    if (l->o->pretrain) graft_text_make(&l->block[i], &l->how, l->t, l->tok, &l->made[i]);
+    if (l->o->preference) graft_preference_make(&l->block[i], &l->how, l->t, l->tok, &l->made[i]);
+    else if (l->o->pretrain) graft_text_make(&l->block[i], &l->how, l->t, l->tok, &l->made[i]);
     else graft_sample_make(&l->block[i], &l->how, l->t, l->tok, &l->made[i]);
+}
+
+/* A record that is none: an error, or counted and skipped where that is asked for. */
+static graft_status bad_record(load *l)
+{
+    if (!l->o->skip_bad_records || l->err->code != GRAFT_BAD_INPUT) return l->err->code;
+    char sentence[1400];
+    snprintf(sentence, sizeof sentence, "%s: %s", l->err->where, l->err->message);
+    l->report.bad++;
+    if (!l->report.first_bad) l->report.first_bad = graft_dataset_keep(l->all, sentence);
+    *l->err = (graft_error)GRAFT_ERROR_INIT;
+    return GRAFT_OK;
 }
 
 static graft_status append_one(load *l, int64_t i)
@@ -123,10 +136,16 @@ static graft_status append_one(load *l, int64_t i)
     if (m->status) {
         *l->err = m->err;
         if (!l->err->where[0]) snprintf(l->err->where, sizeof l->err->where, "%s", l->block[i].place);
-        return m->status;
+        return bad_record(l);
     }
     if (graft_grow((void **)&l->records, &l->records_room, l->n_records + 1, sizeof *l->records)) return no_memory(l->err);
     l->records[l->n_records] = -1;
+    char overlong[160];
+    if (!m->dropped && m->cut && l->o->drop_overlong) {
+        snprintf(overlong, sizeof overlong, "it has %lld tokens, cutoff_len is %lld", (long long)(m->n + m->cut), (long long)l->how.cutoff_len);
+        m->dropped = overlong;
+        l->report.overlong++;
+    }
     if (m->dropped) {
         char sentence[600];
         snprintf(sentence, sizeof sentence, "%s: %s", l->block[i].place, m->dropped);
@@ -164,7 +183,11 @@ static graft_status read_stream(load *l, const graft_format_table *table, void *
         if (!l->arena && !(l->arena = graft_arena_new())) return no_memory(l->err);
         graft_record_copy *r = &l->block[l->n_block];
         graft_record_init(r, l->arena);
-        if (table->next(stream, &r->base, &end, l->err)) return l->err->code;
+        const int64_t before = source->api->tell(source);
+        if (table->next(stream, &r->base, &end, l->err)) {
+            if (source->api->tell(source) == before || bad_record(l)) return l->err->code; /* no further record can be found there */
+            continue;
+        }
         if (end) break;
         const char *place = source->api->place(source);
         if (!(r->place = graft_arena_copy(l->arena, place, strlen(place)))) return no_memory(l->err);
@@ -299,7 +322,9 @@ static graft_status draw_samples(load *l, size_t first, int64_t want)
 static graft_status read_entry(load *l, const graft_entry *e)
 {
     const graft_json *number = graft_json_get(e->json, "num_samples"), *ranking = graft_json_get(e->json, "ranking"), *file = graft_json_get(e->json, "file_name");
-    if (ranking && ranking->integer) return graft_fail(l->err, GRAFT_BAD_INPUT, e->layer, "dataset \"%s\" holds preferences (\"ranking\"); supervised training needs conversations with one answer", e->name);
+    const int pairs = ranking && ranking->integer;
+    if (pairs != (l->o->preference == GRAFT_PREFERENCE_PAIRS))
+        return graft_fail(l->err, GRAFT_BAD_INPUT, e->layer, pairs ? "dataset \"%s\" holds preferences (\"ranking\"); this stage needs conversations with one answer" : "dataset \"%s\" holds no preferences (\"ranking\": true); this stage learns from chosen and rejected answers", e->name);
     if (!file || file->type != GRAFT_JSON_TEXT) return graft_fail(l->err, GRAFT_UNSUPPORTED, e->layer, "dataset \"%s\" names no local file; download it and give its entry a file_name", e->name);
     const size_t first = l->n_records;
     const int drawn = number && number->integral && number->integer > 0;
@@ -366,7 +391,7 @@ static graft_status mix(load *l)
 
 /* ---- train and eval ---------------------------------------------------------------------------------------------------------------------------------- */
 
-static int packs(const graft_dataset_options *o) { return o->packing >= GRAFT_PACKING_ON || (o->pretrain && o->packing == GRAFT_PACKING_UNSAID); }
+static int packs(const graft_dataset_options *o) { return !o->preference && (o->packing >= GRAFT_PACKING_ON || (o->pretrain && o->packing == GRAFT_PACKING_UNSAID)); }
 
 typedef struct target {
     load *l;
@@ -379,6 +404,19 @@ static graft_status put(void *ctx, graft_sample s, graft_error *err)
     t->l->report.tokens += s.n;
     for (int64_t k = 0; k < s.n; k++) t->l->report.labelled += s.labels[k] != -100;
     return sample_put(t->to, s, err);
+}
+
+static graft_status pick_preferences(target *t, const graft_sample *window, int64_t n)
+{
+    load *l = t->l;
+    int64_t *cut = graft_calloc((size_t)n + 1, sizeof *cut);
+    const graft_status status = cut ? graft_preference_window(&l->how, l->all->owner->arena, window, n, put, t, cut, l->err) : no_memory(l->err);
+    for (int64_t i = 0; cut && i < n; i++) {
+        if (cut[i] && l->o->drop_overlong) l->report.overlong++, l->report.dropped++, l->report.kept--;
+        else l->report.truncated += cut[i] > 0, l->report.tokens_cut += cut[i];
+    }
+    graft_free(cut);
+    return status;
 }
 
 /* The samples of records [from, end) of the order: one by one, or packed. window: room for as many samples. */
@@ -396,8 +434,9 @@ static graft_status pick_window(target *t, const int64_t *order, int64_t from, i
         }
         l->report.kept++, l->report.truncated += l->cut[at] > 0, l->report.tokens_cut += l->cut[at];
         window[n++] = l->all->item[at];
-        if (!packs(l->o) && put(t, window[--n], l->err)) return l->err->code;
+        if (!packs(l->o) && !l->o->preference && put(t, window[--n], l->err)) return l->err->code;
     }
+    if (l->o->preference) return pick_preferences(t, window, n);
     const graft_pack p = {.block = l->o->pretrain ? l->how.cutoff_len : l->how.cutoff_len + 1, .pretrain = l->o->pretrain, .neat = l->o->packing == GRAFT_PACKING_NEAT, .pad = pad, .a = l->all->owner->arena, .put = put, .ctx = t};
     return packs(l->o) ? graft_pack_window(&p, window, n, l->err) : GRAFT_OK;
 }

@@ -12,6 +12,7 @@ typedef struct graft_sample {
     const int32_t *positions; /* [n], NULL: 0, 1, 2 ...         */
     const int32_t *part_ends; /* [parts] ends of the sequences laid end to end in it that do not see each other; what follows the last is padding */
     int64_t parts;            /* 0: it is one sequence          */
+    int desirable;            /* of a labelled answer: it is a good one */
 } graft_sample;
 /* Sequences and rows that it adds to a batch. */
 static inline int64_t graft_sample_sequences(const graft_sample *s) { return s->parts ? s->parts : 1; }
@@ -22,6 +23,12 @@ typedef enum graft_packing { GRAFT_PACKING_UNSAID, /* only for pretraining texts
                              GRAFT_PACKING_ON,
                              GRAFT_PACKING_NEAT } graft_packing;
 
+/* What a record is for. The two sequences of a preference sample are parts that do not see each other. */
+typedef enum graft_preference { GRAFT_PREFERENCE_NONE,   /* an answer to learn */
+                                GRAFT_PREFERENCE_PAIRS,  /* parts: the question with the chosen answer, with the rejected one */
+                                GRAFT_PREFERENCE_LABELS, /* an answer said to be good or bad; parts: with it, with the answer of the record before (for the KL term) */
+} graft_preference;
+
 typedef struct graft_dataset_options {
     const char *names; /* "identity,alpaca_en_demo" (registry), or a file's path                        */
     const char *dataset_dir;
@@ -31,6 +38,10 @@ typedef struct graft_dataset_options {
     double val_size; /* 0; >= 1: samples, < 1: share */
     uint64_t seed;
     int pretrain;                     /* texts to go on with instead of answers: the first message of each record and eos */
+    graft_preference preference;
+    int drop_overlong;                /* a sample longer than cutoff_len is dropped and counted instead of cut */
+    int skip_bad_records;             /* a record that is no record is counted and skipped instead of an error */
+    int learn_pad;                    /* pretraining texts: labels that are the pad token (often eos) stay, so that it is learned */
     graft_packing packing;            /* blocks of cutoff_len tokens; pretraining texts when unsaid too (when said, cutoff_len - 1) */
     int64_t preprocessing_batch_size; /* records whose samples may share a block; 0: 1000 */
     int64_t preprocessing_workers;    /* the records fall into that many runs; blocks keep to one; 0: 1 */
@@ -45,7 +56,10 @@ typedef struct graft_dataset_options {
 /* Nothing is dropped silently. */
 typedef struct graft_dataset_report {
     int64_t records, kept, dropped, truncated, tokens_cut, tokens, labelled;
+    int64_t overlong; /* of the dropped: longer than cutoff_len (drop_overlong)    */
+    int64_t bad;      /* skipped before they were records (skip_bad_records)       */
     const char *first_drop; /* "identity.json: record 3: output is null", or NULL; lives as long as the train dataset */
+    const char *first_bad;  /* the same of the first bad record */
 } graft_dataset_report;
 
 typedef struct graft_dataset graft_dataset;

@@ -19,7 +19,6 @@ static graft_record_copy *of(graft_record *r) { return (graft_record_copy *)r; }
 static void record_turn(graft_record *base, graft_speaker who, const char *text, size_t bytes)
 {
     graft_record_copy *r = of(base);
-    if (who == GRAFT_CHOSEN || who == GRAFT_REJECTED) r->preference = 1;
     if (r->n == r->room) { /* arena memory: the old list is left behind */
         const size_t room = r->room ? r->room * 2 : 8;
         graft_record_turn *turns = graft_arena_alloc(r->arena, room * sizeof *turns);
@@ -37,8 +36,10 @@ static void record_turn(graft_record *base, graft_speaker who, const char *text,
 
 static void record_flag(graft_record *base, const char *key, double value)
 {
-    (void)value;
-    if (!strcmp(key, "kto_label")) of(base)->preference = 1;
+    graft_record_copy *r = of(base);
+    if (!strcmp(key, "kto_label")) r->labelled = 1, r->desirable = value > 0;
+    if (!strcmp(key, "chosen_calls")) r->chosen_calls = value > 0;
+    if (!strcmp(key, "rejected_calls")) r->rejected_calls = value > 0;
 }
 
 static void record_drop(graft_record *base, const char *reason)
@@ -112,17 +113,20 @@ static graft_status cut_and_label(const graft_dataset_options *o, const graft_tu
 
 /* ---- from turns of a record to messages ------------------------------------------------------------------------------------------------ */
 
-typedef struct talk {
-    graft_message *messages;
-    size_t n;
-    const char *system, *tools;
-    size_t system_bytes;
-    const char *wrong;
-} talk;
-
-static talk talk_of(const graft_record_copy *r, graft_arena *a)
+static const char *wrong_of(const graft_talk *c, const graft_record_copy *r, graft_preference kind)
 {
-    talk c = {.messages = graft_arena_alloc(a, (r->n + 1) * sizeof(graft_message))};
+    const int pair = c->chosen || c->rejected;
+    if (kind == GRAFT_PREFERENCE_PAIRS) return !c->chosen || !c->rejected ? "it has no chosen and rejected answer" : c->n % 2 == 0 ? "its turns do not end with a question to answer"
+                                                                                                                                   : NULL;
+    if (pair || (r->labelled && kind == GRAFT_PREFERENCE_NONE)) return "it is a preference record, not a conversation to learn from";
+    if (kind == GRAFT_PREFERENCE_LABELS && !r->labelled) return "nothing says whether its answer is good or bad";
+    return !c->n ? "it has no turns" : c->n % 2 ? "its last turn has no answer"
+                                                : NULL;
+}
+
+graft_talk graft_talk_of(const graft_record_copy *r, const graft_dataset_options *o, graft_arena *a)
+{
+    graft_talk c = {.messages = graft_arena_alloc(a, (r->n + 1) * sizeof(graft_message))};
     if (!c.messages) return c;
     for (size_t i = 0; i < r->n; i++) {
         const graft_record_turn *t = &r->turns[i];
@@ -130,18 +134,20 @@ static talk talk_of(const graft_record_copy *r, graft_arena *a)
         switch (t->who) {
         case GRAFT_SYSTEM: c.system = t->text, c.system_bytes = t->bytes; continue;
         case GRAFT_TOOLS: c.tools = t->text; continue;
+        case GRAFT_CHOSEN: c.chosen = t; continue;
+        case GRAFT_REJECTED: c.rejected = t; continue;
         case GRAFT_USER: break;
         case GRAFT_OBSERVATION: role = GRAFT_MESSAGE_OBSERVATION; break;
         case GRAFT_ASSISTANT: role = GRAFT_MESSAGE_ASSISTANT; break;
         case GRAFT_FUNCTION: role = GRAFT_MESSAGE_FUNCTION; break;
-        default: c.wrong = "it is a preference or plain-text record, not a conversation to learn from"; continue;
+        default: c.wrong = "it is a plain text, not a conversation to learn from"; continue;
         }
         const int answer = role == GRAFT_MESSAGE_ASSISTANT || role == GRAFT_MESSAGE_FUNCTION;
         if (answer != (int)(c.n % 2)) c.wrong = "its turns do not alternate between user (or observation) and assistant (or function)";
         c.messages[c.n++] = (graft_message){role, t->text, t->bytes};
     }
-    if (r->preference) c.wrong = "it is a preference record, not a conversation to learn from";
-    if (!c.wrong && (!c.n || c.n % 2)) c.wrong = c.n ? "its last turn has no answer" : "it has no turns";
+    if (!c.wrong) c.wrong = wrong_of(&c, r, o->preference);
+    if (!c.system_bytes) c.system = o->default_system, c.system_bytes = o->default_system ? strlen(o->default_system) : 0;
     return c;
 }
 
@@ -152,13 +158,12 @@ void graft_sample_make(const graft_record_copy *r, const graft_dataset_options *
         out->dropped = r->dropped;
         return;
     }
-    talk c = out->arena ? talk_of(r, out->arena) : (talk){0};
+    graft_talk c = out->arena ? graft_talk_of(r, o, out->arena) : (graft_talk){0};
     if (!c.messages || r->failed) {
         out->status = graft_fail(&out->err, GRAFT_NO_MEMORY, r->place, "out of memory for a record");
         return;
     }
     if ((out->dropped = c.wrong)) return;
-    if (!c.system_bytes) c.system = o->default_system, c.system_bytes = o->default_system ? strlen(o->default_system) : 0;
     const graft_template_options how = {.thinking = o->thinking, .preserve_thinking = o->preserve_thinking, .mask_history = o->mask_history, .split_special = o->split_special_tokens, .today = o->today};
     graft_turn *turns = NULL;
     size_t n = 0;
@@ -212,7 +217,7 @@ void graft_text_make(const graft_record_copy *r, const graft_dataset_options *o,
     out->ids = out->status ? NULL : graft_arena_alloc(out->arena, (2 * (size_t)out->n + 1) * sizeof *out->ids);
     if (out->ids) {
         out->labels = out->ids + out->n;
-        for (int64_t i = 0; i < out->n; i++) out->ids[i] = ids.ids[i], out->labels[i] = ids.ids[i] == graft_tokenizer_pad(tok) ? -100 : ids.ids[i];
+        for (int64_t i = 0; i < out->n; i++) out->ids[i] = ids.ids[i], out->labels[i] = !o->learn_pad && ids.ids[i] == graft_tokenizer_pad(tok) ? -100 : ids.ids[i];
     } else if (!out->status) {
         out->status = graft_fail(&out->err, GRAFT_NO_MEMORY, r->place, "out of memory for a text");
     }

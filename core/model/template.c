@@ -202,6 +202,12 @@ const char *graft_template_name(const graft_template *t) { return t->name; }
 const char *graft_template_text_end(const graft_template *t) { return t->text_end.s; }
 int graft_template_efficient_eos(const graft_template *t) { return t->efficient_eos; }
 
+const char *graft_template_empty_thought(const graft_template *t, size_t *bytes)
+{
+    *bytes = t->reasoning ? t->empty_thought.n : 0;
+    return t->reasoning ? t->empty_thought.s : NULL;
+}
+
 graft_status graft_template_fit(const graft_template *t, graft_tokenizer *tok, graft_error *err)
 {
     int32_t id;
@@ -267,10 +273,14 @@ graft_status graft_template_render_with(const graft_template *t, const graft_tem
     if (graft_template_units(t, o, a, messages, n, system, system_bytes, tools, &units, n_turns, err)) return err->code;
     *turns = graft_arena_alloc(a, (*n_turns + 1) * sizeof **turns);
     if (!*turns) return graft_fail(err, GRAFT_NO_MEMORY, NULL, "out of memory");
-    for (size_t i = 0; i < *n_turns; i++)
-        if (ids_of(t, tok, o->split_special, &units[i].prompt, a, &(*turns)[i].prompt, &(*turns)[i].n_prompt, err) ||
-            ids_of(t, tok, o->split_special, &units[i].answer, a, &(*turns)[i].answer, &(*turns)[i].n_answer, err))
-            return err->code;
+    for (size_t i = 0; i < *n_turns; i++) {
+        graft_turn *turn = &(*turns)[i];
+        const graft_units thought = {units[i].prompt.item + units[i].prompt.n - 1, 1, 1};
+        int32_t *ignored;
+        if (ids_of(t, tok, o->split_special, &units[i].prompt, a, &turn->prompt, &turn->n_prompt, err) || ids_of(t, tok, o->split_special, &units[i].answer, a, &turn->answer, &turn->n_answer, err)) return err->code;
+        turn->n_thought = 0;
+        if (units[i].thought_in_prompt && ids_of(t, tok, o->split_special, &thought, a, &ignored, &turn->n_thought, err)) return err->code;
+    }
     return GRAFT_OK;
 }
 

@@ -29,6 +29,7 @@ typedef struct graft_turn {
     size_t n_prompt;
     int32_t *answer;
     size_t n_answer;
+    size_t n_thought; /* of the prompt's last ids: the empty thought of a reasoning template, there because the answer has none */
 } graft_turn; /* arena memory */
 
 /* system NULL: the template's default; of 0 bytes: none. messages: prompt, answer, prompt, answer ... (an odd count renders an open last turn with an empty answer, for chat). system, tools may be NULL. */
@@ -65,6 +66,7 @@ typedef struct graft_units {
 } graft_units;
 typedef struct graft_unit_turn {
     graft_units prompt, answer;
+    int thought_in_prompt; /* its last unit is an empty thought */
 } graft_unit_turn;
 graft_status graft_template_units(const graft_template *t, const graft_template_options *o, graft_arena *a, const graft_message *messages, size_t n,
                                   const char *system, size_t system_bytes, const char *tools, graft_unit_turn **turns, size_t *n_turns, graft_error *err);
@@ -76,5 +78,7 @@ const int32_t *graft_template_stops(const graft_template *t, const graft_tokeniz
 /* What ends a pretraining text, NULL: the tokenizer's eos. */
 const char *graft_template_text_end(const graft_template *t);
 int graft_template_efficient_eos(const graft_template *t);
+/* The thought that stands in for a missing one, NULL: the template is none that reasons. */
+const char *graft_template_empty_thought(const graft_template *t, size_t *bytes);
 
 #endif

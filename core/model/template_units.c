@@ -161,7 +161,8 @@ static graft_status turn_add(build *b, graft_unit_turn *turn, const graft_messag
     const graft_unit empty = {GRAFT_UNIT_TEXT, t->empty_thought.s, t->empty_thought.n};
     const int context = !last && (b->o->one_turn || (b->o->mask_history && !b->o->preserve_thinking)); /* no empty thought there */
     const int wanted = t->reasoning && !context && !has_thought(t, answer);
-    if (wanted && b->o->thinking != GRAFT_THINKING_TRUE && unit_add(b, &turn->prompt, empty)) return b->err->code;
+    turn->thought_in_prompt = wanted && b->o->thinking != GRAFT_THINKING_TRUE && empty.bytes > 0;
+    if (turn->thought_in_prompt && unit_add(b, &turn->prompt, empty)) return b->err->code;
     if (wanted && b->o->thinking == GRAFT_THINKING_TRUE && answered && unit_add(b, &turn->answer, empty)) return b->err->code;
     return answered ? message_add(b, &turn->answer, &m[1], answer, 2 * i + 1, in_user) : GRAFT_OK;
 }
