@@ -4,7 +4,7 @@
 /* clang-format off */
 static const graft_arg model_args[] = {
     {"model_name_or_path", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "base model folder or hub id", NULL},
-    {"adapter_name_or_path", GRAFT_ARG_LIST, NULL, NULL, GRAFT_ARG_ACTS, "adapter folders, comma separated; last one trains", NULL},
+    {"adapter_name_or_path", GRAFT_ARG_LIST, NULL, NULL, GRAFT_ARG_ACTS, "adapter folders, comma separated, each FOLDER or NAME=FOLDER; training goes on with the last, the others are merged", NULL},
     {"adapter_folder", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_REFUSED, "subfolder that holds the adapter", "give the folder itself as adapter_name_or_path"},
     {"cache_dir", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_SAME, "download cache folder", "models are named by their folder"},
     {"use_fast_tokenizer", GRAFT_ARG_FLAG, "true", NULL, GRAFT_ARG_SAME, "prefer the Rust tokenizer", "there is one tokenizer, and it is the fast one"},

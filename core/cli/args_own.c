@@ -11,6 +11,7 @@ static const graft_arg own_args[] = {
     {"json", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_ACTS, "the report as JSON", NULL},
     {"color", GRAFT_ARG_TEXT, "auto", "auto|always|never", GRAFT_ARG_ACTS, "colours in text for people", NULL},
     {"prompt", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "chat: one question, answered, and done", NULL},
+    {"adapter", GRAFT_ARG_LIST, NULL, NULL, GRAFT_ARG_ACTS, "chat, score, export: which loaded adapters act and how strongly, as math=0.7, chat", NULL},
     {"input", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "score, tokenize: the JSONL file to read, - for standard input", NULL},
     {"decode", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_ACTS, "tokenize: ids to text", NULL},
     {"file", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "data show: a data file that no registry names", NULL},

@@ -168,6 +168,39 @@ static graft_status say_one(chat *x, graft_str *line, graft_error *err)
     return GRAFT_OK;
 }
 
+/* Other adapters from the next question on; a wrong name is said, and those of before stay. */
+static graft_status switch_adapters(chat *x, const char *list, graft_error *err)
+{
+    graft_session *s = &x->s;
+    const int64_t capacity[GRAFT_SYMBOLS] = {1, 1, 1, x->context};
+    double before[GRAFT_SESSION_METHODS];
+    list += strspn(list, " ");
+    memcpy(before, s->strengths, sizeof before);
+    graft_graph *g = NULL;
+    graft_generator *generator = NULL;
+    graft_store *store = x->store;
+    graft_status status = *list ? graft_session_strengths(s, list, err) : GRAFT_OK;
+    if (!status && *list) status = s->partial ? graft_session_load(s, GRAFT_FOR_GENERATE, capacity, &g, &store, err) : graft_session_graph(s, GRAFT_FOR_GENERATE, capacity, store, &g, err);
+    if (!status && *list) status = graft_generator_new(g, store, s->model->vocab, x->context, &generator, err);
+    if (status) {
+        memcpy(s->strengths, before, sizeof before);
+        if (store != x->store) graft_store_free(store);
+        graft_graph_free(g);
+        if (status != GRAFT_BAD_INPUT && status != GRAFT_UNSUPPORTED) return status;
+        fprintf(s->c->err, "%s\n", err->message);
+        return GRAFT_OK;
+    }
+    if (*list) {
+        graft_generator_free(x->generator);
+        graft_graph_free(x->g);
+        if (store != x->store) graft_store_free(x->store);
+        x->g = g, x->store = store, x->generator = generator;
+    }
+    for (int i = 0; i < s->n_methods; i++) fprintf(s->c->err, "%s%s=%g", i ? ", " : "", s->labels[i], s->strengths[i]);
+    fputs(s->n_methods ? "\n" : "no adapter is loaded\n", s->c->err);
+    return GRAFT_OK;
+}
+
 static graft_status converse(chat *x, graft_error *err)
 {
     graft_cli *c = x->s.c;
@@ -175,12 +208,17 @@ static graft_status converse(chat *x, graft_error *err)
     graft_status s = GRAFT_OK;
     graft_str_init(&line, MAX_LINE);
     fputs("Say something; `clear` forgets the conversation, `exit` or Ctrl-D ends it.\n", c->err);
+    if (x->s.n_methods > 1) fputs("`/adapter NAME=STRENGTH, NAME` chooses among the adapters, `/adapter` lists them.\n", c->err);
     x->stream = 1;
     while (!s) {
         fputs("\nUser: ", c->out);
         fflush(c->out);
         if (!read_line(&line) || !strcmp(line.data, "exit")) break;
         if (!line.bytes) continue;
+        if (!strncmp(line.data, "/adapter", 8) && (!line.data[8] || line.data[8] == ' ')) {
+            s = switch_adapters(x, line.data + 8, err);
+            continue;
+        }
         if (!strcmp(line.data, "clear")) {
             x->n_messages = 0;
             fputs("The conversation was forgotten.\n", c->err);
@@ -262,6 +300,7 @@ const graft_command graft_command_chat = {
              "repetition_penalty   above 1: fewer repetitions (1)\n"
              "max_new_tokens       longest answer (1024)\n"
              "default_system       another system prompt than the template's\n"
+             "adapter              which of several loaded adapters act, and how strongly: math=0.7, chat\n"
              "prompt               one question: the answer alone is printed; with --json and its length and time\n",
     .run = run,
 };

@@ -58,7 +58,7 @@ static graft_status run(graft_cli *c, graft_error *err)
         graft_json_put(c->arena, o, "merged", graft_json_flag(c->arena, s.n_methods));
         graft_cli_print_json(c, o, 2);
     } else if (!status) {
-        fprintf(c->out, "exported to %s as %s%s%s\n", dir, graft_dtype_name(dtype), s.n_methods ? ", merged with " : "", s.n_methods ? s.adapter : "");
+        fprintf(c->out, "exported to %s as %s%s%s\n", dir, graft_dtype_name(dtype), s.n_methods ? ", merged with " : "", s.n_methods ? graft_args_text(c->args, "adapter_name_or_path") : "");
     }
     graft_session_close(&s);
     return status;

@@ -20,7 +20,7 @@ static graft_status run(graft_cli *c, graft_error *err)
     graft_status status = graft_session_model(&s, err);
     if (!status) status = graft_session_method(&s, purpose == GRAFT_FOR_TRAIN, err);
     if (!status) status = graft_model_graph(s.model, s.methods, s.n_methods, purpose, &g, err);
-    if (!status) status = graft_args_finish(c->args, s.n_methods ? s.methods[0].name : NULL, err);
+    if (!status) status = graft_args_finish(c->args, s.n_methods ? s.names : NULL, err);
     if (!status && graft_args_given(c->args, "backend")) { /* as this backend will run it */
         status = graft_session_device(&s, err);
         if (!status) status = graft_graph_prepare(g, &s.device, 0, 0, err);

@@ -23,7 +23,7 @@ static void row(graft_cli *c, const char *what, int64_t bytes, const char *why)
 
 static void print_text(graft_cli *c, const graft_job *j, const graft_memory *m)
 {
-    fprintf(c->out, "%s, %s on %s\n", j->o.base_name, j->s.methods[0].name, j->s.device.info.name[0] ? j->s.device.info.name : j->s.device.name);
+    fprintf(c->out, "%s, %s on %s\n", j->o.base_name, j->s.names, j->s.device.info.name[0] ? j->s.device.info.name : j->s.device.name);
     fprintf(c->out, "  trained      %lld of %lld parameters (%.4f %%)\n", (long long)m->trainable, (long long)m->parameters, m->parameters ? 100.0 * (double)m->trainable / (double)m->parameters : 0.0);
     fprintf(c->out, "  micro-batch  at most %lld tokens of %lld samples, %.1f GFLOP%s\n", (long long)m->tokens, (long long)m->sequences, m->flops / 1e9, j->train ? "" : " (no dataset was named: all samples as long as cutoff_len)");
     if (j->train) fprintf(c->out, "  updates      %lld, %lld an epoch\n", (long long)m->total_steps, (long long)m->updates_per_epoch);

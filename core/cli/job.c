@@ -65,7 +65,7 @@ static graft_status read_options(graft_job *j, graft_error *err)
         .cutoff_len = graft_args_int(x, "cutoff_len"),
         .base_name = graft_args_text(x, "model_name_or_path"),
         .dataset_name = graft_args_text(x, "dataset"),
-        .method_name = j->s.n_methods ? j->s.methods[0].name : NULL,
+        .method_name = j->s.names,
     };
     const char *memory = graft_args_text(x, "memory");
     graft_status s = memory ? graft_parse_bytes(memory, &j->o.memory_bytes, err) : GRAFT_OK;
@@ -91,12 +91,12 @@ graft_status graft_job_open(graft_job *j, int without_data, graft_error *err)
     if (!status) status = graft_session_model(s, err);
     if (!status) status = graft_session_method(s, 1, err);
     if (!status) status = try_graph(s, err);
-    if (!status) status = graft_args_finish(x, s->methods[0].name, err);
+    if (!status) status = graft_args_finish(x, s->names, err);
     if (!status && has_data) status = graft_session_template(s, err);
     if (!status) status = graft_session_device(s, err);
     if (!status) status = read_options(j, err);
     if (!status && has_data) status = graft_session_data(s, &j->train, &j->eval, err);
-    j->job = (graft_train_job){.model = s->model, .methods = s->methods, .n_methods = s->n_methods, .device = &s->device, .tokenizer = s->tokenizer, .train = j->train, .eval = j->eval, .adapter = s->adapter, .options = &j->o, .arguments = graft_args_object(x)};
+    j->job = (graft_train_job){.model = s->model, .methods = s->methods, .n_methods = s->n_methods, .device = &s->device, .tokenizer = s->tokenizer, .train = j->train, .eval = j->eval, .adapters = s->adapters, .options = &j->o, .arguments = graft_args_object(x)};
     return status;
 }
 

@@ -4,7 +4,6 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/log.h"
-#include "graft/method.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -52,116 +51,17 @@ graft_status graft_session_device(graft_session *s, graft_error *err)
     return status ? status : graft_device_open_said(s->registry, s->c->arena, graft_config_name(graft_args_config(s->c->args)), graft_args_value(s->c->args, "backend"), graft_args_object(s->c->args), &s->device, err);
 }
 
-/* ---- methods ---------------------------------------------------------------------------------------------------------------- */
-
-static graft_status load_method(graft_session *s, const graft_entry *e, const graft_config *saved, graft_error *err)
-{
-    const graft_loaded *plugin = NULL;
-    graft_status status = graft_plugin_load(e, &plugin, err);
-    if (status) return status;
-    const graft_method_table *table = plugin->table;
-    void *run = NULL;
-    status = table->open(plugin->self, graft_args_config(s->c->args), saved, &run, err);
-    if (status) return status;
-    s->methods[s->n_methods++] = (graft_active_method){.name = e->name, .table = table, .run = run};
-    status = graft_config_check(graft_args_config(s->c->args), err);
-    return status || !saved ? status : graft_config_check(saved, err);
-}
-
-/* The method whose adapter lies in the folder: each method of the registry with files of its own is asked. */
-static graft_status method_of_adapter(graft_session *s, const char *dir, graft_error *err)
-{
-    const graft_entry *const *entries = NULL;
-    const size_t n = graft_registry_list(s->registry, GRAFT_KIND_METHOD, &entries);
-    graft_status status = GRAFT_OK;
-    if (!graft_path_is_dir(dir)) return graft_fail(err, GRAFT_BAD_INPUT, "adapter_name_or_path", "there is no folder '%s'", dir);
-    for (size_t i = 0; !status && i < n; i++) {
-        const graft_loaded *plugin = NULL;
-        const graft_json *saved = NULL;
-        graft_error why = GRAFT_ERROR_INIT;
-        if (graft_plugin_load(entries[i], &plugin, &why)) {
-            graft_log(GRAFT_LOG_WARNING, "the method %s could not be asked about this adapter: %s", entries[i]->name, why.message);
-            continue;
-        }
-        const graft_method_table *table = plugin->table;
-        if (!table->files || !table->owns) continue;
-        char *file = graft_path_join(dir, table->files->config);
-        if (!file) return graft_fail(err, GRAFT_NO_MEMORY, dir, "out of memory");
-        const char *name = graft_arena_copy(s->c->arena, file, strlen(file));
-        if (graft_path_exists(file)) status = graft_json_parse_file(s->c->arena, file, 1 << 24, 0, &saved, err);
-        graft_free(file);
-        if (status || !saved || !table->owns(plugin->self, saved)) continue;
-        s->adapter = s->adapters[s->n_methods] = dir;
-        const graft_config *config = graft_config_new(s->c->arena, name ? name : dir, saved);
-        return config ? load_method(s, entries[i], config, err) : graft_fail(err, GRAFT_NO_MEMORY, dir, "out of memory");
-    }
-    return status ? status : graft_fail(err, GRAFT_BAD_INPUT, dir, "no tuning method of the registry knows this adapter: expected adapter_config.json (or another method's file) in the folder");
-}
-
-/* "a,b": all of them act at once. */
-static graft_status methods_of_adapters(graft_session *s, const char *list, graft_error *err)
-{
-    graft_status status = GRAFT_OK;
-    for (const char *at = list + strspn(list, ", "); *at && !status; at += strspn(at, ", ")) {
-        const size_t bytes = strcspn(at, ",");
-        const char *dir = graft_arena_copy(s->c->arena, at, bytes);
-        at += bytes;
-        if (!dir) return graft_fail(err, GRAFT_NO_MEMORY, list, "out of memory");
-        if (s->n_methods == GRAFT_SESSION_METHODS) return graft_fail(err, GRAFT_BAD_INPUT, "adapter_name_or_path", "at most %d adapters can be loaded at once", (int)GRAFT_SESSION_METHODS);
-        status = method_of_adapter(s, dir, err);
-    }
-    return status;
-}
-
-graft_status graft_session_method(graft_session *s, int train, graft_error *err)
-{
-    const char *adapter = graft_args_text(s->c->args, "adapter_name_or_path"), *type = graft_args_text(s->c->args, "finetuning_type");
-    graft_status status = graft_cli_registry(s->c, &s->registry, err);
-    if (status) return status;
-    if (adapter && *adapter) {
-        if (train && strchr(adapter, ',')) return graft_fail(err, GRAFT_UNSUPPORTED, "adapter_name_or_path", "training goes on with one adapter: merge all but the last with `graft export` first");
-        return methods_of_adapters(s, adapter, err);
-    }
-    if (!train) return GRAFT_OK;
-    const graft_entry *e = NULL;
-    status = graft_registry_need(s->registry, GRAFT_KIND_METHOD, type, &e, err);
-    return status ? status : load_method(s, e, NULL, err);
-}
-
 void graft_session_close(graft_session *s)
 {
     for (int i = 0; i < s->n_methods; i++)
         if (s->methods[i].table->close) s->methods[i].table->close(s->methods[i].run);
+    for (int i = 0; i < s->n_merged; i++)
+        if (s->merged[i].table->close) s->merged[i].table->close(s->merged[i].run);
     graft_device_close(&s->device);
     graft_template_close(s->chat);
     graft_tokenizer_close(s->tokenizer);
     graft_model_close(s->model);
     *s = (graft_session){.c = s->c};
-}
-
-graft_status graft_session_virtual(graft_session *s, int64_t *n, graft_error *err)
-{
-    graft_graph *g = NULL;
-    *n = 0;
-    if (!s->n_methods) return GRAFT_OK;
-    const graft_status status = graft_model_graph(s->model, s->methods, s->n_methods, GRAFT_FOR_LOSS, &g, err);
-    if (!status) *n = graft_graph_virtual_tokens(g);
-    graft_graph_free(g);
-    return status;
-}
-
-graft_status graft_session_load(graft_session *s, graft_purpose purpose, const int64_t capacity[GRAFT_SYMBOLS], graft_graph **g, graft_store **store, graft_error *err)
-{
-    const uint64_t seed = (uint64_t)graft_args_int(s->c->args, "seed");
-    graft_status status = graft_model_graph(s->model, s->methods, s->n_methods, purpose, g, err);
-    if (!status) status = graft_graph_prepare(*g, &s->device, 0, 0, err);
-    if (!status) status = graft_store_new(&s->device, store, err);
-    if (!status) status = graft_store_add_graph(*store, *g, capacity, err);
-    if (!status) status = graft_store_commit(*store, err);
-    if (!status) status = graft_model_load(s->model, *g, *store, seed, err);
-    for (int i = 0; i < s->n_methods && !status; i++)
-        if (s->adapters[i]) status = graft_adapter_load(s->adapters[i], &s->methods[i], i, *g, *store, err);
-    return status;
 }
 
 /* ---- data ---------------------------------------------------------------------------------------------------------------------- */

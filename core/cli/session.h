@@ -15,17 +15,25 @@ typedef struct graft_session {
     graft_tokenizer *tokenizer;
     graft_template *chat; /* NULL until graft_session_template */
     graft_device device;
-    graft_active_method methods[GRAFT_SESSION_METHODS]; /* several when several adapters are loaded */
+    graft_active_method methods[GRAFT_SESSION_METHODS]; /* several when several are named, or several adapters are loaded */
     int n_methods;
-    const char *adapters[GRAFT_SESSION_METHODS]; /* folder of each, or NULL: a new one */
-    const char *adapter;                         /* of the last, or NULL                */
+    const char *names;                                 /* of the methods: "lora" or "lora,adapter" */
+    const char *adapters[GRAFT_SESSION_METHODS];       /* folder of each, or NULL: a new one */
+    const char *labels[GRAFT_SESSION_METHODS];         /* what `adapter` calls it */
+    double strengths[GRAFT_SESSION_METHODS];           /* how much of it acts: 0 .. */
+    int pins[GRAFT_SESSION_METHODS];                   /* it changed the base when it was loaded */
+    int partial;                                       /* only those that act are loaded: all at once do not go together */
+    graft_active_method merged[GRAFT_SESSION_METHODS]; /* training: adapters that become part of the base */
+    const char *merged_from[GRAFT_SESSION_METHODS];
+    int n_merged;
 } graft_session;
 
 /* Each opens its part from the arguments, once, in this order; a zeroed session with c set is the start. */
 graft_status graft_session_model(graft_session *s, graft_error *err);    /* registry, model_name_or_path, its tokenizer */
 graft_status graft_session_template(graft_session *s, graft_error *err); /* template, fitted to the tokenizer; needs model or tokenizer */
 graft_status graft_session_device(graft_session *s, graft_error *err);   /* backend, threads */
-/* The methods of adapter_name_or_path's folders, if given; else with train that of finetuning_type. */
+/* The methods of adapter_name_or_path's folders, if given; else with train those of finetuning_type. With train all folders but the last become part of
+ * the base, with create_new_adapter all. (adapters.c) */
 graft_status graft_session_method(graft_session *s, int train, graft_error *err);
 void graft_session_close(graft_session *s);
 
@@ -33,6 +41,10 @@ void graft_session_close(graft_session *s);
 graft_status graft_session_virtual(graft_session *s, int64_t *n, graft_error *err);
 /* A graph for the purpose, prepared for the device, and a store that holds its weights, adapter included. */
 graft_status graft_session_load(graft_session *s, graft_purpose purpose, const int64_t capacity[GRAFT_SYMBOLS], graft_graph **g, graft_store **store, graft_error *err);
+/* "math=0.7, chat": how much of each loaded adapter acts from the next graph on; those not named do not act. NULL: all, whole. */
+graft_status graft_session_strengths(graft_session *s, const char *list, graft_error *err);
+/* Another graph over the weights that graft_session_load brought in, with the strengths of now. */
+graft_status graft_session_graph(graft_session *s, graft_purpose purpose, const int64_t capacity[GRAFT_SYMBOLS], graft_store *store, graft_graph **g, graft_error *err);
 
 /* The datasets that the arguments name. eval stays NULL when nothing asks for it. What was dropped or cut is said. */
 graft_status graft_session_data(graft_session *s, graft_dataset **train, graft_dataset **eval, graft_error *err);

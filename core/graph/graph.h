@@ -131,8 +131,10 @@ int64_t graft_dtype_bytes(graft_dtype t, int64_t n);
 const char *graft_dtype_name(graft_dtype t);
 
 /* ---- methods at sites (site.c) ------------------------------------------------------------------------------------------------
- * Set before the model emits. run: what method->open gave. The order is the order of hooks. */
-typedef struct graft_active_method { const char *name; const graft_method_table *table; void *run; } graft_active_method;
+ * Set before the model emits. run: what method->open gave. The order is the order of hooks.
+ * strength: how much of its effect acts, read while the graph is built; NULL: 1, all of it. At 0 none of its hooks is called. What has no half - keys and
+ * values, virtual tokens, weights of the base - is refused at other strengths than 0 and 1. pins: set when its start changed weights of the base; may be NULL. */
+typedef struct graft_active_method { const char *name; const graft_method_table *table; void *run; const double *strength; int *pins; } graft_active_method;
 void graft_graph_methods(graft_graph *g, const graft_active_method *methods, int n);
 /* After the model has emitted: an error when a selector key given by the user matched no site ("lora_target ... matched no site; sites: ...; nearest: ..."). */
 graft_status graft_graph_check_selectors(graft_graph *g, graft_error *err);

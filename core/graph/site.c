@@ -8,8 +8,29 @@
 
 #include <string.h>
 
-/* The hook of a method's table, or NULL: tables of older plugins may end early. */
-#define HOOK(method_, field_) (GRAFT_HAS(graft_method_table, (method_)->table, field_) ? (method_)->table->field_ : NULL)
+/* The hook of a method's table, or NULL: tables of older plugins may end early, and a method without strength has none. */
+#define HOOK(method_, field_) (strength_of(method_) != 0.0 && GRAFT_HAS(graft_method_table, (method_)->table, field_) ? (method_)->table->field_ : NULL)
+
+static double strength_of(const graft_active_method *m) { return m->strength ? *m->strength : 1.0; }
+
+/* was + strength * (now - was) */
+static graft_value blend(graft_graph *g, int32_t method, graft_value was, graft_value now)
+{
+    const double strength = strength_of(&g->state->methods[method]);
+    if (g->error.code || strength == 1.0 || now.id == was.id) return now;
+    g->state->method = method; /* part of the hook: no other sees it */
+    const graft_value mixed = graft_add(g->builder, was, graft_scale(g->builder, graft_sub(g->builder, now, was), strength));
+    g->state->method = -1;
+    return mixed;
+}
+
+static int whole_strength(graft_graph *g, int32_t method, const char *what, const char *path)
+{
+    const graft_active_method *m = &g->state->methods[method];
+    if (strength_of(m) == 1.0) return 1;
+    graft_graph_error(g, "%s changes %s of %s, which can be on or off but not at strength %g; give it 1 or 0", m->name, what, path, strength_of(m));
+    return 0;
+}
 
 void graft_graph_methods(graft_graph *g, const graft_active_method *methods, int n)
 {
@@ -94,9 +115,14 @@ int32_t graft_site_trains(graft_graph *g, const graft_param *p, const char *name
     if (!module) return -1;
     graft_site site = site_here(g, p->role, p->rank > 1 ? p->dims[p->rank - 1] : 0, p->dims[p->rank > 2 ? p->rank - 2 : 0], graft_null_value());
     site.path = module;
-    for (int32_t i = 0; i < s->n_methods; i++)
-        if (HOOK(&s->methods[i], trains) && s->methods[i].table->trains(s->methods[i].run, g->builder, &site, name)) return i;
-    return -1;
+    int32_t owner = -1;
+    for (int32_t i = 0; i < s->n_methods; i++) {
+        if (!HOOK(&s->methods[i], trains) || !s->methods[i].table->trains(s->methods[i].run, g->builder, &site, name)) continue;
+        if (owner >= 0) graft_graph_error(g, "both %s and %s claim the weight %s; only one can train it", s->methods[owner].name, s->methods[i].name, name);
+        else whole_strength(g, i, "a whole weight", name);
+        owner = i;
+    }
+    return owner;
 }
 
 /* ---- linear sites ------------------------------------------------------------------------------------------------------------------------------------ */
@@ -119,7 +145,7 @@ static graft_value linear_hooks(graft_builder *b, const graft_site *site, graft_
         const graft_value now = s->methods[i].table->linear(s->methods[i].run, b, site, x, y);
         leave(g, i, depth);
         if (checked(g, i, site, y, now).id && now.id != y.id) note_changed(g, i, site->path);
-        y = now;
+        y = blend(g, i, y, now);
     }
     return y;
 }
@@ -191,7 +217,7 @@ static graft_value merge(graft_graph *g, const graft_site *site, graft_value w, 
         leave(g, i, depth);
         if (!now.id) graft_build_fail(g, GRAFT_UNSUPPORTED, "method %s cannot merge into a single matrix at site %s", s->methods[i].name, site->path);
         checked(g, i, site, w, now);
-        w = now;
+        w = blend(g, i, w, now);
     }
     graft_build_pop(b);
     return g->error.code ? graft_null_value() : w;
@@ -220,7 +246,7 @@ graft_value graft_site_mark(graft_builder *b, graft_value h, graft_role role)
         s->method = i;
         const graft_value now = s->methods[i].table->after(s->methods[i].run, b, &site, h);
         leave(g, i, depth);
-        h = checked(g, i, &site, h, now);
+        h = blend(g, i, h, checked(g, i, &site, h, now));
     }
     if (role == GRAFT_ROLE_BLOCK && site.residual.id) s->residual = h;
     return g->error.code ? graft_null_value() : h;
@@ -257,7 +283,7 @@ void graft_site_extend_kv(graft_graph *g, graft_node *n)
         s->method = i;
         s->methods[i].table->extend_kv(s->methods[i].run, g->builder, &site, &k, &v);
         leave(g, i, depth);
-        if (g->error.code || (!k.id && !v.id)) continue;
+        if (g->error.code || (!k.id && !v.id) || !whole_strength(g, i, "the keys and values", site.path)) continue;
         if (!k.id || !v.id) graft_graph_error(g, "method %s gave only %s at site %s", s->methods[i].name, k.id ? "keys" : "values", site.path);
         else if (owner) graft_graph_error(g, "both %s and %s extend the keys and values of site %s; only one can", owner, s->methods[i].name, site.path);
         owner = s->methods[i].name;
@@ -281,7 +307,7 @@ graft_value graft_site_attention(graft_graph *g, const graft_node *n)
         s->method = i;
         const graft_value now = s->methods[i].table->attention(s->methods[i].run, g->builder, &site, q, o);
         leave(g, i, depth);
-        o = checked(g, i, &site, o, now);
+        o = blend(g, i, o, checked(g, i, &site, o, now));
     }
     return g->error.code ? graft_null_value() : o;
 }
@@ -390,7 +416,7 @@ graft_value graft_site_extend_input(graft_graph *g, graft_value y)
         if (!HOOK(&s->methods[i], extend_input)) continue;
         s->method = i;
         const graft_value rows = s->methods[i].table->extend_input(s->methods[i].run, g->builder, &site);
-        if (rows.id && !g->error.code) {
+        if (rows.id && !g->error.code && whole_strength(g, i, "the input", site.path)) {
             const graft_shape *shape = &graft_graph_info(g, rows)->shape;
             if (owner) graft_graph_error(g, "both %s and %s put virtual tokens at site %s; only one can", owner, s->methods[i].name, site.path);
             else if (shape->rank != 2 || shape->dims[0] < 1 || shape->dims[1] != site.out) graft_graph_error(g, "method %s gave virtual tokens of shape %s at site %s, expected [m, %lld]", s->methods[i].name, graft_shape_text(g, shape), site.path, (long long)site.out);

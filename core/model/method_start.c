@@ -18,8 +18,11 @@ int64_t graft_model_blocks(const graft_model *m)
 typedef struct tensors {
     graft_tensors base;
     const graft_model *model;
+    const graft_graph *graph;
     graft_store *store;
     graft_tokenizer *tokenizer; /* opened when a method first asks */
+    const graft_active_method *methods;
+    int n_methods, method; /* method: whose start runs */
 } tensors;
 
 static graft_status locate(const tensors *t, const char *name, int64_t n, int *at, graft_error *err)
@@ -38,11 +41,25 @@ static graft_status read_tensor(graft_tensors *base, const char *name, int64_t n
     return status ? status : graft_store_read(t->store, at, to, n * (int64_t)sizeof *to, err);
 }
 
+/* A method changes a weight of the base, as decompositions do that split it: it is part of the model from now on. */
+static graft_status pin(const tensors *t, const char *weight, graft_error *err)
+{
+    const graft_active_method *m = &t->methods[t->method];
+    if (m->strength && *m->strength != 1.0)
+        return graft_fail(err, GRAFT_UNSUPPORTED, weight, "the adapter of %s begins by changing this weight of the base, so it can only act whole: give it strength 1, or convert it to an ordinary adapter", m->name);
+    for (int i = 0; i < t->n_methods; i++)
+        if (i != t->method && !(GRAFT_HAS(graft_method_table, t->methods[i].table, files) && t->methods[i].table->files))
+            return graft_fail(err, GRAFT_UNSUPPORTED, weight, "%s begins by changing this weight of the base, so it cannot run beside %s, which trains the base's weights", m->name, t->methods[i].name);
+    if (m->pins) *m->pins = 1;
+    return GRAFT_OK;
+}
+
 static graft_status write_tensor(graft_tensors *base, const char *name, int64_t n, const float *from, graft_error *err)
 {
     const tensors *t = (tensors *)base;
     int at = -1;
-    const graft_status status = locate(t, name, n, &at, err);
+    graft_status status = locate(t, name, n, &at, err);
+    if (!status && graft_graph_info(t->graph, graft_graph_find(t->graph, name))->from_method < 0) status = pin(t, name, err);
     return status ? status : graft_store_write(t->store, at, from, n * (int64_t)sizeof *from, err);
 }
 
@@ -76,13 +93,14 @@ graft_status graft_model_start(const graft_model *m, const graft_graph *g, graft
     static const graft_tensors_api api = {.size = sizeof api, .read = read_tensor, .write = write_tensor, .tokens = text_tokens};
     int n = 0;
     const graft_active_method *methods = graft_graph_active(g, &n);
-    tensors t = {.base = {.api = &api, .seed = seed}, .model = m, .store = s};
+    tensors t = {.base = {.api = &api, .seed = seed}, .model = m, .graph = g, .store = s, .methods = methods, .n_methods = n};
     graft_status status = GRAFT_OK;
     for (int i = 0; i < n && !status; i++) {
         const graft_method_table *table = methods[i].table;
-        if (!GRAFT_HAS(graft_method_table, table, start) || !table->start) continue;
+        if (!GRAFT_HAS(graft_method_table, table, start) || !table->start || (methods[i].strength && *methods[i].strength == 0.0)) continue;
         const graft_site **sites = changed(g, i, &t.base.n_sites);
         t.base.sites = sites;
+        t.method = i;
         status = sites ? table->start(methods[i].run, &t.base, err) : graft_fail(err, GRAFT_NO_MEMORY, methods[i].name, "no memory for the method's sites");
         graft_free(sites);
     }

@@ -18,6 +18,10 @@ typedef struct graft_model {
     const graft_model_table *table;
     graft_weights           *weights;
     int64_t                  vocab, hidden;
+    /* Adapters that become part of the base weights whenever these are loaded (merged.c): methods, and the folder of each. */
+    const graft_active_method *merged;
+    const char *const        *merged_from;
+    int                       n_merged;
 } graft_model;
 
 /* Reads the configuration, finds the plugin by model_type, maps the weights; reads no weight. */

@@ -164,7 +164,8 @@ static graft_status load_all(const graft_model *m, const graft_graph *g, graft_s
 
 graft_status graft_model_load(const graft_model *m, const graft_graph *g, graft_store *s, uint64_t seed, graft_error *err)
 {
-    const graft_status status = load_all(m, g, s, seed, err);
+    graft_status status = load_all(m, g, s, seed, err);
+    if (!status && m->n_merged) status = graft_model_merge_first(m, s, seed, err);
     return status ? status : graft_model_start(m, g, s, seed, err);
 }
 

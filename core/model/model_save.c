@@ -56,7 +56,7 @@ graft_status graft_model_merge(const graft_model *m, const graft_active_method *
     for (int i = 0; i < n_methods; i++) {
         const graft_method_table *t = methods[i].table;
         const int adds = GRAFT_HAS(graft_method_table, t, files) && t->files, merges = GRAFT_HAS(graft_method_table, t, merge) && t->merge;
-        if (adds && !merges) return graft_fail(err, GRAFT_UNSUPPORTED, m->path, "the method %s cannot be merged into the model's weights; keep its adapter beside the model", methods[i].name);
+        if (adds && !merges && !(methods[i].strength && *methods[i].strength == 0.0)) return graft_fail(err, GRAFT_UNSUPPORTED, m->path, "the method %s cannot be merged into the model's weights; keep its adapter beside the model", methods[i].name);
     }
     graft_graph *merge = graft_graph_new();
     if (!merge) return graft_fail(err, GRAFT_NO_MEMORY, m->path, "no memory to merge");

@@ -62,28 +62,50 @@ static graft_status file_bytes(const char *dir, const char *name, int64_t *bytes
     return s;
 }
 
-static graft_status write_manifest(const char *dir, int64_t step, graft_error *err)
+static int is_folder(const char *dir, const char *name)
 {
-    char **names = NULL;
+    char *path = graft_path_join(dir, name);
+    const int folder = path && graft_path_is_dir(path);
+    graft_free(path);
+    return folder;
+}
+
+/* The files of dir/inner, and of the folders in it when inner is "": a run of several methods has one for each. */
+static graft_status list_files(graft_str *text, const char *dir, const char *inner, int *any, graft_error *err)
+{
+    char **names = NULL, name[1024];
     size_t n = 0;
-    graft_str text;
-    graft_str_init(&text, 0);
-    graft_status s = graft_dir_list(dir, &names, &n, err);
-    graft_str_printf(&text, "{\n  \"format\": \"" FORMAT "\",\n  \"step\": %lld,\n  \"files\": {", (long long)step);
+    char *path = graft_path_join(dir, *inner ? inner : ".");
+    graft_status s = path ? graft_dir_list(path, &names, &n, err) : graft_fail(err, GRAFT_NO_MEMORY, dir, "out of memory");
     for (size_t i = 0; !s && i < n; i++) {
         int64_t bytes = 0;
-        s = file_bytes(dir, names[i], &bytes, err);
-        graft_str_text(&text, i ? ",\n    " : "\n    ");
-        graft_str_json(&text, names[i], strlen(names[i]));
-        graft_str_printf(&text, ": %lld", (long long)bytes);
+        if (snprintf(name, sizeof name, "%s%s%s", inner, *inner ? "/" : "", names[i]) >= (int)sizeof name) s = graft_fail(err, GRAFT_BAD_INPUT, dir, "the name of a file is too long");
+        const int folder = !s && !*inner && is_folder(dir, name);
+        if (folder) s = list_files(text, dir, name, any, err);
+        if (s || folder) continue;
+        s = file_bytes(dir, name, &bytes, err);
+        graft_str_text(text, (*any)++ ? ",\n    " : "\n    ");
+        graft_str_json(text, name, strlen(name));
+        graft_str_printf(text, ": %lld", (long long)bytes);
     }
+    graft_dir_list_free(names, n);
+    graft_free(path);
+    return s;
+}
+
+static graft_status write_manifest(const char *dir, int64_t step, graft_error *err)
+{
+    graft_str text;
+    int any = 0;
+    graft_str_init(&text, 0);
+    graft_str_printf(&text, "{\n  \"format\": \"" FORMAT "\",\n  \"step\": %lld,\n  \"files\": {", (long long)step);
+    graft_status s = list_files(&text, dir, "", &any, err);
     graft_str_text(&text, "\n  }\n}\n");
     char *path = graft_path_join(dir, MANIFEST);
     if (!s && (text.failed || !path)) s = graft_fail(err, GRAFT_NO_MEMORY, dir, "out of memory");
     if (!s) s = graft_file_replace(path, text.data, text.bytes, err);
     graft_free(path);
     graft_str_free(&text);
-    graft_dir_list_free(names, n);
     return s;
 }
 
@@ -113,11 +135,18 @@ graft_status graft_checkpoint_commit(const char *out, int64_t step, graft_error 
     return s;
 }
 
+/* "file" or "folder/file" */
+static int is_inside(const char *name)
+{
+    const char *slash = strchr(name, '/');
+    return *name && *name != '/' && strncmp(name, "..", 2) != 0 && (!slash || (slash[1] && !strchr(slash + 1, '/') && strncmp(slash + 1, "..", 2) != 0));
+}
+
 static graft_status check_files(const char *dir, const graft_json *files, graft_error *err)
 {
     for (const graft_json *m = files->child; m; m = m->next) {
         int64_t bytes = 0;
-        if (strchr(m->key, '/') || !*m->key || !strcmp(m->key, "..")) return graft_fail(err, GRAFT_BAD_INPUT, dir, "the manifest names the file '%.80s', which is not in the folder", m->key);
+        if (!is_inside(m->key)) return graft_fail(err, GRAFT_BAD_INPUT, dir, "the manifest names the file '%.80s', which is not in the folder", m->key);
         const graft_status s = file_bytes(dir, m->key, &bytes, err);
         if (s) return s;
         if (m->type != GRAFT_JSON_NUMBER || !m->integral || bytes != m->integer)

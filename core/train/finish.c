@@ -12,11 +12,12 @@
 /* ---- model ------------------------------------------------------------------------------------------------------------------ */
 
 /* Weights of an earlier run under names that this one does not use would be read instead of the new ones. */
-static int is_stale(const char *name, char *const *kept, size_t n)
+static int is_stale(const char *name, int models, char *const *kept, size_t n)
 {
     const size_t k = strlen(name), end = sizeof ".safetensors" - 1;
     const int shard = !strncmp(name, "model-", 6) && k > end && !strcmp(name + k - end, ".safetensors");
-    if (!shard && strcmp(name, "model.safetensors") && strcmp(name, "model.safetensors.index.json")) return 0;
+    const int model = models && (shard || !strcmp(name, "model.safetensors") || !strcmp(name, "model.safetensors.index.json"));
+    if (!model && strcmp(name, GRAFT_ADAPTERS_INDEX) != 0) return 0;
     for (size_t i = 0; i < n; i++)
         if (!strcmp(kept[i], name)) return 0;
     return 1;
@@ -27,10 +28,9 @@ static graft_status remove_stale(const char *dir, char *const *kept, size_t n, g
     char **names = NULL;
     size_t all = 0, models = 0;
     for (size_t i = 0; i < n; i++) models += !strncmp(kept[i], "model", 5);
-    if (!models) return GRAFT_OK; /* an adapter lies beside whatever else is there */
     graft_status s = graft_dir_list(dir, &names, &all, err);
     for (size_t i = 0; !s && i < all; i++) {
-        if (!is_stale(names[i], kept, n)) continue;
+        if (!is_stale(names[i], models > 0, kept, n)) continue; /* an adapter lies beside whatever model is there */
         char *path = graft_path_join(dir, names[i]);
         s = path ? graft_path_remove(path, err) : graft_fail(err, GRAFT_NO_MEMORY, dir, "out of memory");
         graft_free(path);
@@ -51,7 +51,8 @@ static graft_status save_model(const graft_trainer *t, graft_error *err)
     if (!s) s = graft_dir_list(tmp, &names, &n, err);
     for (size_t i = 0; !s && i < n; i++) {
         char *from = graft_path_join(tmp, names[i]), *to = graft_path_join(t->o->output_dir, names[i]);
-        s = from && to ? graft_path_rename(from, to, err) : graft_fail(err, GRAFT_NO_MEMORY, tmp, "out of memory");
+        if (from && to && graft_path_is_dir(from)) s = graft_path_remove(to, err); /* a folder does not replace another */
+        if (!s) s = from && to ? graft_path_rename(from, to, err) : graft_fail(err, GRAFT_NO_MEMORY, tmp, "out of memory");
         graft_free(from);
         graft_free(to);
     }

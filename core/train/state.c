@@ -1,6 +1,7 @@
 /* core/train/state.c - a checkpoint's content, out and in.
  *
- *   checkpoint-N/  adapter or model files, tokenizer files     as at the end of training: usable by itself
+ *   checkpoint-N/  adapter or model files, tokenizer files     as at the end of training: usable by itself; of several methods
+ *                  METHOD/ .., adapters.json                   each its folder, and their list
  *                  optimiser.safetensors                       what the optimiser keeps: "adam_m:NAME" .. (optim.h)
  *                  trainer_state.json, trainer_log.jsonl       the log so far
  *                  training_state.json                         counters and sums, see put_counters
@@ -78,21 +79,56 @@ out:
     return s;
 }
 
-/* The last method with files of its own; -1: the base model's weights are what is trained. */
-static int adapter_method(const graft_train_job *job)
+/* ---- what the methods trained --------------------------------------------------------------------------------------------- */
+
+static int has_files(const graft_active_method *m) { return GRAFT_HAS(graft_method_table, m->table, files) && m->table->files; }
+
+/* Some method trains the base's own weights, so the whole model is saved. */
+static int trains_base(const graft_train_job *job)
 {
-    for (int i = job->n_methods - 1; i >= 0; i--)
-        if (job->methods[i].table->files) return i;
-    return -1;
+    for (int i = 0; i < job->n_methods; i++)
+        if (!has_files(&job->methods[i])) return 1;
+    return !job->n_methods;
+}
+
+/* Where method i's files are: dir itself when it is the only method, else a folder in it. Free it. */
+static char *place_of(const graft_train_job *job, const char *dir, int i, graft_error *err)
+{
+    char *path = graft_path_join(dir, job->n_methods > 1 ? job->methods[i].name : ".");
+    if (!path) graft_fail(err, GRAFT_NO_MEMORY, dir, "no memory for a path");
+    return path;
+}
+
+/* Of several methods, the folders with files. */
+static graft_status write_index(const graft_train_job *job, const char *dir, graft_error *err)
+{
+    graft_arena *a = graft_arena_new();
+    graft_json *o = a ? graft_json_new(a, GRAFT_JSON_OBJECT) : NULL, *list = o ? graft_json_new(a, GRAFT_JSON_ARRAY) : NULL;
+    int n = 0;
+    for (int i = 0; list && i < job->n_methods; i++)
+        if (has_files(&job->methods[i])) graft_json_push(a, list, graft_json_text(a, job->methods[i].name, strlen(job->methods[i].name))), n++;
+    if (list) graft_json_put(a, o, "adapters", list);
+    graft_status s = list ? GRAFT_OK : graft_fail(err, GRAFT_NO_MEMORY, dir, "out of memory while saving");
+    if (!s && n) s = graft_journal_write(dir, GRAFT_ADAPTERS_INDEX, o, 2, 0, err);
+    graft_arena_free(a);
+    return s;
 }
 
 graft_status graft_trainer_write_model(const graft_trainer *t, const char *dir, graft_error *err)
 {
     const graft_train_job *job = t->job;
-    const int method = adapter_method(job);
-    if (method < 0) return graft_model_save(job->model, t->graphs.train, t->store, job->tokenizer, dir, GRAFT_F32, 0, err);
-    const graft_status s = graft_adapter_save(dir, &job->methods[method], method, t->graphs.train, t->store, t->o->base_name ? t->o->base_name : job->model->path, err);
-    return s || !job->tokenizer ? s : graft_tokenizer_save(job->tokenizer, dir, err);
+    const int base = trains_base(job);
+    const char *name = base && job->n_methods > 1 ? t->o->output_dir : t->o->base_name ? t->o->base_name
+                                                                                       : job->model->path;
+    graft_status s = base ? graft_model_save(job->model, t->graphs.train, t->store, job->tokenizer, dir, GRAFT_F32, 0, err) : GRAFT_OK;
+    for (int i = 0; i < job->n_methods && !s; i++) {
+        if (!has_files(&job->methods[i])) continue;
+        char *place = place_of(job, dir, i, err);
+        s = place ? graft_adapter_save(place, &job->methods[i], i, t->graphs.train, t->store, name, err) : GRAFT_NO_MEMORY;
+        graft_free(place);
+    }
+    if (!s && job->n_methods > 1) s = write_index(job, dir, err);
+    return s || base || !job->tokenizer ? s : graft_tokenizer_save(job->tokenizer, dir, err);
 }
 
 /* ---- counters -------------------------------------------------------------------------------------------------------------- */
@@ -238,9 +274,15 @@ static graft_status take_optimiser(graft_trainer *t, const char *dir, graft_erro
 
 static graft_status take_weights(graft_trainer *t, const char *dir, graft_error *err)
 {
-    const int method = adapter_method(t->job);
-    if (method >= 0) return graft_adapter_resume(dir, &t->job->methods[method], method, t->graphs.train, t->store, err);
-    return graft_model_reload(t->job->model, dir, t->graphs.train, t->store, err);
+    const graft_train_job *job = t->job;
+    graft_status s = trains_base(job) ? graft_model_reload(job->model, dir, t->graphs.train, t->store, err) : GRAFT_OK;
+    for (int i = 0; i < job->n_methods && !s; i++) {
+        if (!has_files(&job->methods[i])) continue;
+        char *place = place_of(job, dir, i, err);
+        s = place ? graft_adapter_resume(place, &job->methods[i], i, t->graphs.train, t->store, err) : GRAFT_NO_MEMORY;
+        graft_free(place);
+    }
+    return s;
 }
 
 graft_status graft_trainer_resume(graft_trainer *t, const char *dir, graft_error *err)

@@ -257,7 +257,8 @@ static graft_status load(graft_trainer *t, graft_error *err)
     graft_status s = graft_store_new(job->device, &t->store, err);
     if (!s) s = graft_trainer_add_graphs(t, err);
     if (!s) s = graft_model_load(job->model, t->graphs.train, t->store, t->o->seed, err);
-    if (!s && job->adapter && job->n_methods) s = graft_adapter_load(job->adapter, &job->methods[job->n_methods - 1], job->n_methods - 1, t->graphs.train, t->store, err);
+    for (int i = 0; job->adapters && i < job->n_methods && !s; i++)
+        if (job->adapters[i]) s = graft_adapter_load(job->adapters[i], &job->methods[i], i, t->graphs.train, t->store, err);
     return s;
 }
 

@@ -9,6 +9,9 @@
 #include "core/model/model.h"
 #include "core/train/optim.h"
 
+/* Beside the model or tokenizer of a run with several methods: {"adapters": ["lora", "adapter"]}, the folders inside that hold what they trained. */
+#define GRAFT_ADAPTERS_INDEX "adapters.json"
+
 typedef struct graft_train_options {
     const char *output_dir;
     double learning_rate;                                                                         /* 5e-5 */
@@ -67,7 +70,7 @@ typedef struct graft_train_job {
     const graft_device *device;
     const graft_tokenizer *tokenizer;
     const graft_dataset *train, *eval; /* eval may be NULL; for a plan train may be NULL too */
-    const char *adapter;               /* adapter folder that the last method starts from, or NULL */
+    const char *const *adapters;       /* [n_methods] folder that each method starts from, NULL: a new one; NULL: all new */
     const graft_train_options *options;
     const graft_train_events *events;
     const graft_json *arguments; /* as given, kept beside the outputs (training_args.json) */

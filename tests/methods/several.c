@@ -168,6 +168,54 @@ START_TEST(two_adapters_of_one_method_add_up)
 }
 END_TEST
 
+/* Adapter i at this strength is the adapter with its output side times the strength. */
+START_TEST(strengths_are_those_by_hand)
+{
+    static const char *const fixtures[] = {"methods/llama_lora_qv", "methods/llama_lora_all"};
+    static double strength[2] = {0.3, -1.7};
+    rig r, hand;
+    start();
+    begin(&r, "methods/base/llama");
+    begin(&hand, "methods/base/llama");
+    for (int i = 0; i < 2; i++) {
+        add(&r, "lora", fixtures[i]);
+        add(&hand, "lora", fixtures[i]);
+        r.methods[i].strength = &strength[i];
+    }
+    ck_assert_ok(build(&r));
+    ck_assert_ok(build(&hand));
+    int scaled = 0;
+    for (int32_t i = 1; i < hand.graph->n_values; i++) {
+        const graft_value_info *v = &hand.graph->values[i];
+        if (v->node >= 0 || v->from_method < 0 || !strstr(v->name, "lora_B")) continue;
+        const int at = graft_store_find(hand.store, v->name);
+        const int64_t bytes = graft_store_tensor_bytes(hand.store, at);
+        float *data = graft_arena_alloc(hand.arena, (size_t)bytes);
+        ck_assert_ok(graft_store_read(hand.store, at, data, bytes, &err));
+        for (int64_t k = 0; k < bytes / 4; k++) data[k] = (float)((double)data[k] * strength[v->from_method]);
+        ck_assert_ok(graft_store_write(hand.store, at, data, bytes, &err));
+        scaled++;
+    }
+    ck_assert_int_gt(scaled, 8);
+    const int64_t n = TOKENS * r.model->vocab;
+    const float *x = logits_of(&r, r.graph), *y = logits_of(&hand, hand.graph);
+    ck_assert_double_lt(distance(x, y, n), 1e-4);
+    ck_assert_ok(graft_model_merge(r.model, r.methods, r.n, r.graph, r.store, &err));
+    strength[0] = strength[1] = 0.0; /* none of the hooks: the merged base alone */
+    graft_graph *plain = NULL;
+    const int64_t capacity[GRAFT_SYMBOLS] = {64, 4, 64, 64};
+    ck_assert_ok(graft_model_graph(r.model, r.methods, r.n, GRAFT_FOR_FORWARD, &plain, &err));
+    ck_assert_ok(graft_graph_prepare(plain, &device, 0, 0, &err));
+    ck_assert_ok(graft_store_add_graph(r.store, plain, capacity, &err));
+    ck_assert_double_lt(distance(logits_of(&r, plain), y, n), 1e-4);
+    graft_graph_free(plain);
+    strength[0] = 0.3, strength[1] = -1.7;
+    end(&r);
+    end(&hand);
+    stop();
+}
+END_TEST
+
 START_TEST(unlike_methods_side_by_side)
 {
     static const char *const methods[] = {"lora", "adapter"}, *const fixtures[] = {"methods/qwen2_lora_qv", "methods/qwen2_houlsby"};
@@ -203,6 +251,7 @@ END_TEST
 static void cases(TCase *tc)
 {
     tcase_add_test(tc, two_adapters_of_one_method_add_up);
+    tcase_add_test(tc, strengths_are_those_by_hand);
     tcase_add_test(tc, unlike_methods_side_by_side);
     tcase_add_test(tc, two_claims_of_one_place_are_refused);
 }

@@ -107,7 +107,7 @@ static void train(const graft_device *d, int recompute, outcome *out)
     graft_graph *g = graft_graph_new();
     graft_store *store;
     graft_exec *step, *update;
-    const graft_active_method method = {"all", &tiny_all_table, NULL};
+    const graft_active_method method = {.name = "all", .table = &tiny_all_table};
     graft_graph_methods(g, &method, 1);
     ck_assert_ok(graft_graph_autodiff(g, tiny_loss(g), &err));
     graft_graph *u = update_graph(g);

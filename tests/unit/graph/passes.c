@@ -194,7 +194,7 @@ static int all_train(void *run, graft_builder *b, const graft_site *s, const cha
 static graft_graph *trained(void)
 {
     static const graft_method_table table = {.size = sizeof table, .trains = all_train};
-    const graft_active_method m = {"all", &table, NULL};
+    const graft_active_method m = {.name = "all", .table = &table};
     graft_graph *g = fresh();
     graft_graph_methods(g, &m, 1);
     return g;
@@ -289,7 +289,7 @@ START_TEST(a_training_graph_lowers_to_primitives)
     int32_t n_lowered = 0;
     graft_error err = GRAFT_ERROR_INIT;
     graft_graph *g = fresh();
-    const graft_active_method m = {"all", &tiny_all_table, NULL};
+    const graft_active_method m = {.name = "all", .table = &tiny_all_table};
     graft_graph_methods(g, &m, 1);
     const graft_value loss = tiny_loss(g);
     ck_assert_ok(graft_graph_autodiff(g, loss, &err));

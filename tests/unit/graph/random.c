@@ -170,7 +170,7 @@ static int some_train(void *run_, graft_builder *b, const graft_site *s, const c
 static graft_graph *author_graph(uint64_t seed, graft_value *loss)
 {
     static const graft_method_table table = {.size = sizeof table, .trains = some_train};
-    const graft_active_method m = {"some", &table, NULL};
+    const graft_active_method m = {.name = "some", .table = &table};
     const int64_t whole[] = {ROWS, COLS}, one = 1;
     author a = {seed * 77 + 5};
     graft_graph *g = graft_graph_new();

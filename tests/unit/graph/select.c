@@ -23,7 +23,7 @@ static graft_graph *choose(picker *p, const char *json)
     graft_graph *g = graft_graph_new();
     ck_assert_ptr_nonnull(g);
     *p = (picker){tiny_config(g->arena, json), ""};
-    const graft_active_method m = {"picker", &pick_table, p};
+    const graft_active_method m = {.name = "picker", .table = &pick_table, .run = p};
     graft_graph_methods(g, &m, 1);
     const tiny_inputs in = tiny_leaves(g);
     graft_value head;

@@ -72,7 +72,7 @@ START_TEST(each_hook_sees_its_site)
 {
     static const graft_method_table table = {.size = sizeof table, .linear = note_linear, .after = note_after, .extend_kv = note_kv, .extend_input = note_input, .trains = note_trains};
     diary d = {.text = ""};
-    const graft_active_method m = {"diary", &table, &d};
+    const graft_active_method m = {.name = "diary", .table = &table, .run = &d};
     graft_graph *g = built(&m, 1);
     tiny_check(g);
     ck_assert_str_eq(d.text, "model.embed_tokens.weight model.embed_tokens role 1 layer -1 in 16 out 40 weight 0\n"
@@ -97,7 +97,7 @@ START_TEST(a_shorter_table_is_fine)
 {
     static const graft_method_table table = {.size = offsetof(graft_method_table, merge), .linear = note_linear, .after = note_after};
     diary d = {.text = ""};
-    const graft_active_method m = {"old", &table, &d};
+    const graft_active_method m = {.name = "old", .table = &table, .run = &d};
     graft_graph *g = built(&m, 1);
     tiny_check(g);
     ck_assert_str_eq(d.text, "linear model.layers.1.mlp.down_proj role 13 layer 1 in 32 out 16 weight 1\n");
@@ -123,7 +123,7 @@ START_TEST(methods_compose_in_their_order)
     static const graft_method_table adapter = {.size = sizeof adapter, .after = bottleneck};
     graft_graph *args = fresh();
     tiny_low_rank run = {tiny_config(args->arena, "{\"target\": \"attn_q\"}"), 2.0, 0.0};
-    const graft_active_method m[] = {{"low_rank", &tiny_low_rank_table, &run}, {"adapter", &adapter, NULL}, {"all", &tiny_all_table, NULL}};
+    const graft_active_method m[] = {{.name = "low_rank", .table = &tiny_low_rank_table, .run = &run}, {.name = "adapter", .table = &adapter}, {.name = "all", .table = &tiny_all_table}};
     graft_graph *g = built(m, 3);
     int32_t n = 0;
     tiny_check(g);
@@ -160,7 +160,7 @@ static const graft_method_table prefix_table = {.size = sizeof prefix_table, .ex
 
 START_TEST(a_prefix_is_seen_by_attention_and_trained)
 {
-    const graft_active_method m = {"prefix", &prefix_table, NULL};
+    const graft_active_method m = {.name = "prefix", .table = &prefix_table};
     graft_error err = GRAFT_ERROR_INIT;
     graft_graph *g = fresh();
     graft_graph_methods(g, &m, 1);
@@ -185,14 +185,14 @@ END_TEST
 
 START_TEST(only_one_method_extends_a_site)
 {
-    const graft_active_method m[] = {{"prefix", &prefix_table, NULL}, {"prefix2", &prefix_table, NULL}};
+    const graft_active_method m[] = {{.name = "prefix", .table = &prefix_table}, {.name = "prefix2", .table = &prefix_table}};
     refused(built(m, 2), "model.layers.1.self_attn", "both prefix and prefix2 extend the keys and values of site model.layers.1.self_attn; only one can");
 }
 END_TEST
 
 START_TEST(keys_come_with_values)
 {
-    const graft_active_method m = {"half", &keys_table, NULL};
+    const graft_active_method m = {.name = "half", .table = &keys_table};
     refused(built(&m, 1), "model.layers.0.self_attn", "method half gave only keys at site model.layers.0.self_attn");
 }
 END_TEST
@@ -208,7 +208,7 @@ static const graft_method_table prompt_table = {.size = sizeof prompt_table, .ex
 START_TEST(virtual_tokens_join_the_embedding)
 {
     int width = 0;
-    const graft_active_method m = {"prompt", &prompt_table, &width};
+    const graft_active_method m = {.name = "prompt", .table = &prompt_table, .run = &width};
     graft_error err = GRAFT_ERROR_INIT;
     graft_graph *g = fresh();
     graft_graph_methods(g, &m, 1);
@@ -232,7 +232,7 @@ END_TEST
 START_TEST(virtual_tokens_have_the_models_width_and_one_owner)
 {
     int width = 9, none = 0;
-    const graft_active_method narrow = {"prompt", &prompt_table, &width}, two[] = {{"prompt", &prompt_table, &none}, {"prompt2", &prompt_table, &none}};
+    const graft_active_method narrow = {.name = "prompt", .table = &prompt_table, .run = &width}, two[] = {{.name = "prompt", .table = &prompt_table, .run = &none}, {.name = "prompt2", .table = &prompt_table, .run = &none}};
     refused(built(&narrow, 1), "model", "method prompt gave virtual tokens of shape [3, 9] at site model.embed_tokens, expected [m, 16]");
     refused(built(two, 2), "model", "both prompt and prompt2 put virtual tokens at site model.embed_tokens; only one can");
 }
@@ -271,7 +271,7 @@ static const char *const wrong_sentences[] = {
 
 START_TEST(wrong_hooks_are_named)
 {
-    const graft_active_method m = {"odd", &wrong_tables[_i], NULL};
+    const graft_active_method m = {.name = "odd", .table = &wrong_tables[_i]};
     refused(built(&m, 1), _i == 2 ? "model.layers.0.self_attn.q_proj.open" : "model.layers.0.self_attn.q_proj", wrong_sentences[_i]);
 }
 END_TEST
@@ -285,7 +285,7 @@ static graft_value no_merge(void *run, graft_builder *b, const graft_site *s, gr
 START_TEST(what_cannot_be_merged_is_said)
 {
     static const graft_method_table table = {.size = sizeof table, .merge = no_merge};
-    const graft_active_method m = {"prefix", &table, NULL};
+    const graft_active_method m = {.name = "prefix", .table = &table};
     graft_graph *g = fresh();
     graft_graph_methods(g, &m, 1);
     const int64_t dims[] = {4, 4};

@@ -11,7 +11,7 @@ static graft_graph *low_rank(graft_value *loss)
     graft_graph *g = graft_graph_new();
     ck_assert_ptr_nonnull(g);
     run = (tiny_low_rank){tiny_config(g->arena, "{\"target\": [\"0.self_attn.v_proj\", \"1.mlp.down_proj\"]}"), 4.0, 0.1};
-    const graft_active_method method = {"low_rank", &tiny_low_rank_table, &run};
+    const graft_active_method method = {.name = "low_rank", .table = &tiny_low_rank_table, .run = &run};
     graft_graph_methods(g, &method, 1);
     *loss = tiny_loss(g);
     return g;

@@ -7,7 +7,7 @@ static graft_graph *low_rank(const char *targets, double dropout, graft_value *l
     graft_graph *g = graft_graph_new();
     ck_assert_ptr_nonnull(g);
     run = (tiny_low_rank){tiny_config(g->arena, targets), 4.0, dropout};
-    const graft_active_method method = {"low_rank", &tiny_low_rank_table, &run};
+    const graft_active_method method = {.name = "low_rank", .table = &tiny_low_rank_table, .run = &run};
     graft_graph_methods(g, &method, 1);
     *loss = tiny_loss(g);
     graft_error err = GRAFT_ERROR_INIT;
@@ -19,7 +19,7 @@ static graft_graph *full(graft_value *loss)
 {
     graft_graph *g = graft_graph_new();
     ck_assert_ptr_nonnull(g);
-    const graft_active_method method = {"all", &tiny_all_table, NULL};
+    const graft_active_method method = {.name = "all", .table = &tiny_all_table};
     graft_graph_methods(g, &method, 1);
     *loss = tiny_loss(g);
     return g;
@@ -254,7 +254,7 @@ START_TEST(merging_is_one_matmul)
     graft_graph *g = low_rank("{\"target\": \"q_proj\"}", 0.0, &loss), *m = graft_graph_new();
     const graft_site *sites = graft_graph_sites(g, &n);
     tiny_low_rank run = {tiny_config(m->arena, "{\"target\": \"q_proj\"}"), 4.0, 0.0};
-    const graft_active_method method = {"low_rank", &tiny_low_rank_table, &run};
+    const graft_active_method method = {.name = "low_rank", .table = &tiny_low_rank_table, .run = &run};
     graft_graph_methods(m, &method, 1);
     for (int32_t i = 0; i < 2; i++) { /* q_proj and k_proj of block 0 */
         const int64_t dims[] = {sites[i].out, sites[i].in};

@@ -29,7 +29,7 @@ static graft_value prompt(void *run, graft_builder *b, const graft_site *s)
 static const graft_method_table prefix_table = {.size = sizeof prefix_table, .extend_kv = prefix}, prompt_table = {.size = sizeof prompt_table, .extend_input = prompt};
 static tiny_low_rank low_rank_run;
 static const graft_active_method methods[] = {
-    {"low_rank", &tiny_low_rank_table, &low_rank_run}, {"all", &tiny_all_table, NULL}, {"prefix", &prefix_table, NULL}, {"prompt", &prompt_table, NULL}};
+    {.name = "low_rank", .table = &tiny_low_rank_table, .run = &low_rank_run}, {.name = "all", .table = &tiny_all_table}, {.name = "prefix", .table = &prefix_table}, {.name = "prompt", .table = &prompt_table}};
 enum { LOW_RANK,
        ALL,
        PREFIX_METHOD,
