@@ -32,6 +32,7 @@ void         graft_dir_list_free(char **names, size_t n);
 graft_status graft_path_rename(const char *from, const char *to, graft_error *err);
 graft_status graft_path_remove(const char *path, graft_error *err);           /* file or whole folder; never follows links; missing is fine */
 int          graft_path_exists(const char *path);
+graft_status graft_path_stamp(const char *path, int64_t *bytes, int64_t *modified, graft_error *err); /* size, and time of the last change in ns */
 int          graft_path_is_dir(const char *path);
 char        *graft_path_join(const char *dir, const char *name);              /* graft_free */
 const char  *graft_path_base(const char *path);                               /* after the last slash */

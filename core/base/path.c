@@ -128,6 +128,14 @@ int graft_path_exists(const char *path)
     return !stat(path, &st);
 }
 
+graft_status graft_path_stamp(const char *path, int64_t *bytes, int64_t *modified, graft_error *err)
+{
+    struct stat st;
+    if (stat(path, &st)) return path_fail(err, path, "look at the file", errno);
+    *bytes = st.st_size, *modified = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+    return GRAFT_OK;
+}
+
 int graft_path_is_dir(const char *path)
 {
     struct stat st;

@@ -46,6 +46,35 @@ void graft_torch_randperm(uint64_t seed, int64_t n, int64_t *out)
     for (int64_t i = 0; i < n - 1; i++) swap(out, i, i + (int64_t)(graft_mt19937_next(&g) % (uint64_t)(n - i)));
 }
 
+void graft_torch_randperm32(uint64_t seed, int64_t n, int32_t *out)
+{
+    graft_mt19937 g;
+    graft_mt19937_seed(&g, seed);
+    for (int64_t i = 0; i < n; i++) out[i] = (int32_t)i;
+    for (int64_t i = 0; i < n - 1; i++) {
+        const int64_t j = i + (int64_t)(graft_mt19937_next(&g) % (uint64_t)(n - i));
+        const int32_t kept = out[i];
+        out[i] = out[j], out[j] = kept;
+    }
+}
+
+/* ---- numpy.random's global generator ------------------------------------------------------------------------------------------------------------ */
+
+uint32_t graft_numpy_below(graft_mt19937 *g, uint32_t most)
+{
+    uint32_t mask = most, v;
+    for (int k = 1; k < 32; k *= 2) mask |= mask >> k;
+    if (!most) return 0;
+    while ((v = graft_mt19937_next(g) & mask) > most) continue;
+    return v;
+}
+
+void graft_numpy_shuffled(graft_mt19937 *g, int64_t n, int64_t *out)
+{
+    for (int64_t i = 0; i < n; i++) out[i] = i;
+    for (int64_t i = n - 1; i > 0; i--) swap(out, i, graft_numpy_below(g, (uint32_t)i));
+}
+
 /* ---- numpy.random.default_rng --------------------------------------------------------------------------------------------------------------- */
 
 typedef unsigned __int128 u128;

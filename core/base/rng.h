@@ -11,6 +11,11 @@ uint32_t graft_mt19937_next(graft_mt19937 *g);
 
 /* torch.randperm(n, generator=manual_seed(seed)) into out[n]: z = draw % (n - i), swap i with i + z. n < 2^31. */
 void graft_torch_randperm(uint64_t seed, int64_t n, int64_t *out);
+void graft_torch_randperm32(uint64_t seed, int64_t n, int32_t *out); /* the same in half the memory */
+
+/* numpy.random's global generator, seeded by numpy.random.seed(seed): permutation(n) and one of choice(most + 1) with replacement, in [0, most]. */
+void     graft_numpy_shuffled(graft_mt19937 *g, int64_t n, int64_t *out);
+uint32_t graft_numpy_below(graft_mt19937 *g, uint32_t most);
 
 /* numpy.random.default_rng(seed): SeedSequence, PCG64; double: its random(), in [0, 1). */
 typedef struct graft_pcg64 { uint64_t state[2], increment[2]; } graft_pcg64; /* low half first */

@@ -79,14 +79,17 @@ graft_status graft_order_new(graft_order *o, int64_t n, int64_t per_batch, uint6
 {
     *o = (graft_order){.n = n, .per_batch = per_batch, .seed = seed, .shuffle = shuffle, .epoch = -1};
     if (n < 0 || n >= INT32_MAX || per_batch < 1) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "%lld samples in batches of %lld are out of range", (long long)n, (long long)per_batch);
+    const int64_t most = n < per_batch ? n : per_batch;
     o->index = graft_calloc((size_t)n + 1, sizeof *o->index);
-    return o->index ? graft_order_epoch(o, 0, err) : graft_fail(err, GRAFT_NO_MEMORY, NULL, "out of memory for the order of %lld samples", (long long)n);
+    o->batch = graft_calloc((size_t)most + 1, sizeof *o->batch);
+    return o->index && o->batch ? graft_order_epoch(o, 0, err) : graft_fail(err, GRAFT_NO_MEMORY, NULL, "out of memory for the order of %lld samples", (long long)n);
 }
 
 void graft_order_free(graft_order *o)
 {
     graft_free(o->index);
-    o->index = NULL;
+    graft_free(o->batch);
+    o->index = NULL, o->batch = NULL;
 }
 
 int64_t graft_order_batches(const graft_order *o) { return (o->n + o->per_batch - 1) / o->per_batch; }
@@ -95,17 +98,18 @@ graft_status graft_order_epoch(graft_order *o, int64_t epoch, graft_error *err)
 {
     (void)err;
     if (epoch == o->epoch) return GRAFT_OK;
-    if (o->shuffle) graft_torch_randperm(o->seed + (uint64_t)epoch, o->n, o->index);
+    if (o->shuffle) graft_torch_randperm32(o->seed + (uint64_t)epoch, o->n, o->index);
     else
-        for (int64_t i = 0; i < o->n; i++) o->index[i] = i;
+        for (int64_t i = 0; i < o->n; i++) o->index[i] = (int32_t)i;
     o->epoch = epoch;
     return GRAFT_OK;
 }
 
 int64_t graft_order_batch(const graft_order *o, int64_t batch, const int64_t **samples)
 {
-    const int64_t from = batch * o->per_batch, left = o->n - from;
+    const int64_t from = batch * o->per_batch, left = o->n - from, n = left < o->per_batch ? left : o->per_batch;
     if (batch < 0 || left <= 0) return *samples = NULL, 0;
-    *samples = o->index + from;
-    return left < o->per_batch ? left : o->per_batch;
+    for (int64_t i = 0; i < n; i++) o->batch[i] = o->index[from + i];
+    *samples = o->batch;
+    return n;
 }

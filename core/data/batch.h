@@ -27,12 +27,13 @@ typedef struct graft_order {
     uint64_t seed;
     int shuffle;
     int64_t epoch;
-    int64_t *index;
+    int32_t *index;  /* [n] */
+    int64_t *batch; /* [per_batch] the one last asked for */
 } graft_order;
 graft_status graft_order_new(graft_order *o, int64_t n, int64_t per_batch, uint64_t seed, int shuffle, graft_error *err);
 void graft_order_free(graft_order *o);
 int64_t graft_order_batches(const graft_order *o); /* per epoch */
 graft_status graft_order_epoch(graft_order *o, int64_t epoch, graft_error *err);
-int64_t graft_order_batch(const graft_order *o, int64_t batch, const int64_t **samples); /* count of samples */
+int64_t graft_order_batch(const graft_order *o, int64_t batch, const int64_t **samples); /* count of samples, which live until the next call */
 
 #endif

@@ -5,6 +5,7 @@
 #include "core/model/template.h"
 #include "core/plugin/load.h"
 
+/* Its arrays live until the next sample of the same dataset is asked for. */
 typedef struct graft_sample {
     int64_t n;                /* tokens                            */
     const int32_t *ids;       /* [n]                               */
@@ -17,6 +18,11 @@ typedef struct graft_sample {
 /* Sequences and rows that it adds to a batch. */
 static inline int64_t graft_sample_sequences(const graft_sample *s) { return s->parts ? s->parts : 1; }
 static inline int64_t graft_sample_rows(const graft_sample *s) { return s->parts ? s->part_ends[s->parts - 1] : s->n; }
+
+/* A sample's sizes without reading it; of cut texts and of a stream's samples what they can be at most. */
+typedef struct graft_sample_size {
+    int64_t n, rows, sequences, labelled; /* labelled: labels that have a row which predicts them */
+} graft_sample_size;
 
 typedef enum graft_packing { GRAFT_PACKING_UNSAID, /* only for pretraining texts */
                              GRAFT_PACKING_OFF,
@@ -51,6 +57,11 @@ typedef struct graft_dataset_options {
     graft_thinking thinking;          /* of reasoning templates */
     int preserve_thinking, split_special_tokens;
     const char *today; /* the date in some tool prompts; NULL: "26 Jul 2024", so that samples do not change from day to day */
+    /* What may change here changes a sample: a new field of that kind goes into the key of the token cache too (read.c, options_into). */
+    const char *cache_dir;       /* folder of the token cache; NULL: samples stay in memory */
+    int64_t cache_from;          /* sets of so many bytes are kept there; 0: 8 MiB */
+    int overwrite_cache;         /* made anew */
+    struct graft_mt19937 *draws; /* the generator of num_samples, gone on with by what is loaded next; NULL: one of its own */
 } graft_dataset_options;
 
 /* Nothing is dropped silently. */
@@ -68,7 +79,11 @@ graft_status graft_dataset_load(const graft_registry *r, const graft_dataset_opt
                                 graft_dataset **train, graft_dataset **eval, graft_dataset_report *report, graft_error *err);
 void graft_dataset_free(graft_dataset *d);
 int64_t graft_dataset_count(const graft_dataset *d);
-graft_sample graft_dataset_at(const graft_dataset *d, int64_t i);
+/* Damage of the token cache is an error. [control] */
+graft_status graft_dataset_get(const graft_dataset *d, int64_t i, graft_sample *out, graft_error *err);
+graft_sample graft_dataset_at(const graft_dataset *d, int64_t i); /* the same where nothing can go wrong (memory); else an empty sample */
+graft_sample_size graft_dataset_measure(const graft_dataset *d, int64_t i);
+void graft_dataset_forget(const graft_dataset *d); /* pages of the token cache may leave memory */
 
 /* One sample from explicit arrays (score, golden). Copies. */
 graft_dataset *graft_dataset_empty(void);

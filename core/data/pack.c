@@ -1,8 +1,4 @@
-/* core/data/pack.c - see pack.h.
- *
- *   bin      | sample 3 | sample 0 | pad pad |   positions restart with each sample, padding has position 0 and no label; there is always at least one pad,
- *                                                since samples fill block - 1 tokens at most
- *   pretrain | text 0, eos, text 1, eos, te|xt 2, eos ... |   blocks cut without regard to texts */
+/* core/data/pack.c - see pack.h. How the bins are filled is what LLaMA-Factory's greedy_knapsack does; interleaving is datasets' interleave_datasets. */
 #include "core/data/pack.h"
 
 #include "core/base/error.h"
@@ -59,65 +55,7 @@ int64_t graft_pack_bins(const int64_t *lengths, int64_t n, int64_t capacity, int
     return bins;
 }
 
-/* ---- blocks -------------------------------------------------------------------------------------------------------------------------- */
-
 static graft_status no_memory(graft_error *err) { return graft_fail(err, GRAFT_NO_MEMORY, NULL, "out of memory for packed samples"); }
-
-static graft_status put_bin(const graft_pack *p, const graft_sample *samples, const int64_t *bin, int64_t n, graft_error *err)
-{
-    const size_t block = (size_t)p->block;
-    int32_t *ids = graft_arena_alloc(p->a, (3 * block + (size_t)n) * sizeof *ids);
-    if (!ids) return no_memory(err);
-    int32_t *labels = ids + block, *positions = labels + block, *ends = positions + block;
-    int64_t at = 0;
-    for (int64_t i = 0; i < n; i++) {
-        const graft_sample *s = &samples[bin[i]];
-        memcpy(ids + at, s->ids, (size_t)s->n * sizeof *ids);
-        memcpy(labels + at, s->labels, (size_t)s->n * sizeof *ids);
-        for (int64_t k = 0; k < s->n; k++) positions[at + k] = (int32_t)k;
-        at += s->n;
-        ends[i] = (int32_t)at;
-    }
-    graft_sample s = {.n = p->block, .ids = ids, .labels = labels, .positions = positions};
-    if (p->neat) s.part_ends = ends, s.parts = n;
-    for (; at < p->block; at++) ids[at] = p->pad, labels[at] = -100, positions[at] = 0;
-    return p->put(p->ctx, s, err);
-}
-
-static graft_status bins_of(const graft_pack *p, const graft_sample *samples, int64_t n, graft_error *err)
-{
-    int64_t *lengths = graft_calloc(3 * (size_t)n + 1, sizeof *lengths);
-    if (!lengths) return no_memory(err);
-    int64_t *order = lengths + n, *ends = order + n;
-    for (int64_t i = 0; i < n; i++) lengths[i] = samples[i].n;
-    const int64_t bins = graft_pack_bins(lengths, n, p->block - 1, order, ends);
-    graft_status status = bins < 0 ? no_memory(err) : GRAFT_OK;
-    for (int64_t b = 0; b < bins && !status; b++) {
-        const int64_t from = b ? ends[b - 1] : 0;
-        status = put_bin(p, samples, order + from, ends[b] - from, err);
-    }
-    graft_free(lengths);
-    return status;
-}
-
-static graft_status blocks_of(const graft_pack *p, const graft_sample *samples, int64_t n, graft_error *err)
-{
-    int64_t total = 0, at = 0;
-    for (int64_t i = 0; i < n; i++) total += samples[i].n;
-    int32_t *ids = graft_arena_alloc(p->a, (2 * (size_t)total + 1) * sizeof *ids);
-    if (!ids) return no_memory(err);
-    for (int64_t i = 0; i < n; at += samples[i++].n) {
-        memcpy(ids + at, samples[i].ids, (size_t)samples[i].n * sizeof *ids);
-        memcpy(ids + total + at, samples[i].labels, (size_t)samples[i].n * sizeof *ids);
-    }
-    for (int64_t from = 0; from + p->block <= total; from += p->block) {
-        const graft_sample s = {.n = p->block, .ids = ids + from, .labels = ids + total + from};
-        if (p->put(p->ctx, s, err)) return err->code;
-    }
-    return GRAFT_OK;
-}
-
-graft_status graft_pack_window(const graft_pack *p, const graft_sample *samples, int64_t n, graft_error *err) { return p->pretrain ? blocks_of(p, samples, n, err) : bins_of(p, samples, n, err); }
 
 /* ---- several sets ------------------------------------------------------------------------------------------------------------------------ */
 
@@ -181,7 +119,10 @@ graft_status graft_mix(const char *strategy, const int64_t *sizes, int64_t sets,
     draw *d = graft_calloc((size_t)sets + 1, sizeof *d);
     graft_status status = d ? GRAFT_OK : no_memory(err);
     for (int64_t i = 0; i < sets && !status; first += sizes[i++]) {
-        if (!sizes[i] || (probabilities && !(probabilities[i] > 0))) status = graft_fail(err, GRAFT_BAD_INPUT, "mix_strategy", "set %lld is empty or has no probability above 0, so it can never be used up; leave it out", (long long)i + 1);
+        const int never = probabilities && !(probabilities[i] > 0);
+        if (!sizes[i]) status = graft_fail(err, GRAFT_BAD_INPUT, "mix_strategy", "set %lld is empty; leave it out", (long long)i + 1);
+        else if (never && over) status = graft_fail(err, GRAFT_BAD_INPUT, "interleave_probs", "set %lld has no probability above 0, so it is never used up, which interleave_over waits for; leave it out", (long long)i + 1);
+        else if (probabilities && !(probabilities[i] >= 0)) status = graft_fail(err, GRAFT_BAD_INPUT, "interleave_probs", "expected probabilities from 0, found %g", probabilities[i]);
         d[i] = (draw){.first = first, .size = sizes[i]};
         d[i].until = sum += probabilities ? probabilities[i] : 0;
     }

@@ -9,21 +9,11 @@
  * ones the last. order[n]: the samples, bin after bin; ends[n]: where each bin ends in it. Returns the number of bins, -1 when out of memory. */
 int64_t graft_pack_bins(const int64_t *lengths, int64_t n, int64_t capacity, int64_t *order, int64_t *ends);
 
-/* The samples that one window of records becomes; given to put one by one, memory from a. */
+/* Takes the samples that one window of records becomes, one by one. */
 typedef graft_status (*graft_pack_put)(void *ctx, graft_sample block, graft_error *err);
-typedef struct graft_pack {
-    int64_t block; /* tokens of a block */
-    int pretrain;  /* texts laid end to end and cut, the rest of the window goes; otherwise bins, padded */
-    int neat;      /* samples of a bin do not see each other */
-    int32_t pad;
-    graft_arena *a;
-    graft_pack_put put;
-    void *ctx;
-} graft_pack;
-graft_status graft_pack_window(const graft_pack *p, const graft_sample *samples, int64_t n, graft_error *err);
 
 /* Which records of sets of these sizes come in which order. strategy: interleave_under (until the first set is used up) or interleave_over (until all are; the
- * others begin anew). probabilities: NULL for turns. out: indices into the sets laid end to end, n of them; the caller frees it with graft_free. */
+ * others begin anew). probabilities: NULL for turns; a set of probability 0 is never drawn from. out: indices into the sets laid end to end, n of them; the caller frees it with graft_free. */
 graft_status graft_mix(const char *strategy, const int64_t *sizes, int64_t sets, const double *probabilities, uint64_t seed, int64_t **out, int64_t *n, graft_error *err);
 
 #endif

@@ -26,6 +26,7 @@ typedef struct source {
     graft_map map;
     const char *text;
     int64_t at, start, record; /* start: of the last row; record < 0: unknown after a jump */
+    int64_t forgotten;         /* what lies before may have left memory */
     int line;                  /* of text[at] */
     layout layout;
     int ended; /* the array was closed */
@@ -48,6 +49,17 @@ static graft_status refuse(source *s, graft_error *err, const char *sentence)
     char place[420];
     snprintf(place, sizeof place, "%.380s:%d", s->path, s->line);
     return graft_fail(err, GRAFT_BAD_INPUT, place, "%s", sentence);
+}
+
+enum { BEHIND = 4 << 20 }; /* bytes behind the reader that stay in memory */
+
+/* A mapped file is in memory as far as it was touched: what was read goes, so that memory does not grow with the file. */
+static void forget_behind(source *s)
+{
+    if (s->at - s->forgotten < 2 * BEHIND) return;
+    const int64_t to = (s->at - BEHIND) / BEHIND * BEHIND; /* whole pages */
+    graft_map_forget(s->text + s->forgotten, to - s->forgotten);
+    s->forgotten = to;
 }
 
 static void blanks(source *s)
@@ -153,6 +165,7 @@ static graft_status source_row(graft_source *base, const graft_json **row, graft
     source *s = of(base);
     int end = s->ended;
     *row = NULL;
+    forget_behind(s);
     if (s->layout == LINES) return line_row(s, row, err);
     if (s->layout == UNKNOWN && begin(s, err)) return err->code;
     if (end) return GRAFT_OK;
@@ -166,6 +179,7 @@ static int64_t source_read(graft_source *base, void *to, int64_t bytes)
     source *s = of(base);
     const int64_t n = bytes < s->map.bytes - s->at ? bytes : s->map.bytes - s->at;
     if (n > 0) memcpy(to, s->text + s->at, (size_t)n), s->at += n;
+    forget_behind(s);
     return n > 0 ? n : 0;
 }
 
@@ -177,15 +191,19 @@ static int32_t source_seek(graft_source *base, int64_t offset)
     graft_error err = GRAFT_ERROR_INIT;
     if (offset < 0 || offset > s->map.bytes) return -1;
     if (s->layout == UNKNOWN && s->map.bytes && begin(s, &err)) return -1;
-    s->ended = 0;
+    s->ended = 0, s->forgotten = 0;
     if (!offset) { /* the beginning: everything is known again */
         s->at = 0, s->record = 0, s->line = 1;
         if (s->layout != LINES) s->layout = UNKNOWN;
         return 0;
     }
-    s->at = offset, s->record = -1;
-    s->line = 1;
-    for (const char *p = s->text, *end = p + offset; (p = memchr(p, '\n', (size_t)(end - p))); p++) s->line++;
+    s->record = -1, s->line = 1;
+    for (s->at = 0; s->at < offset;) {
+        const int64_t from = s->at;
+        s->at = offset - from < BEHIND ? offset : from + BEHIND;
+        for (const char *p = s->text + from, *end = s->text + s->at; (p = memchr(p, '\n', (size_t)(end - p))); p++) s->line++;
+        forget_behind(s);
+    }
     return 0;
 }
 
@@ -231,5 +249,7 @@ const char *graft_source_head(const graft_source *base, size_t *bytes)
     *bytes = s->map.bytes < 65536 ? (size_t)s->map.bytes : 65536;
     return s->text;
 }
+
+void graft_source_recount(graft_source *base, int64_t records) { of(base)->record = records; }
 
 int64_t graft_source_record(const graft_source *base) { return ((const source *)base)->record; }

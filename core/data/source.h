@@ -12,5 +12,7 @@ void graft_source_close(graft_source *s);
 const char *graft_source_head(const graft_source *s, size_t *bytes);
 /* Rows read so far. */
 int64_t graft_source_record(const graft_source *s);
+/* After a seek, which knows bytes alone: so many rows lie before. */
+void graft_source_recount(graft_source *s, int64_t records);
 
 #endif
