@@ -45,10 +45,36 @@ graft_status graft_session_template(graft_session *s, graft_error *err)
     return status ? status : graft_template_fit(s->chat, s->tokenizer, err);
 }
 
+/* Which arithmetic matrix products may use: `compute` names one; else bf16: true and fp16: true allow the types that are at least as exact, of which the
+ * backend takes the fastest here (products in fp16 are summed in f32, which leaves less error than bf16's shorter numbers). */
+static graft_status choose_compute(graft_session *s, graft_error *err)
+{
+    enum { F32 = 1,
+           BF16 = 2,
+           FP16 = 4 };
+    const char *said = graft_args_text(s->c->args, "compute");
+    const uint32_t named = !strcmp(said, "bf16") ? BF16 : !strcmp(said, "fp16") ? FP16
+                                                                                : F32;
+    uint32_t offered = F32;
+    int32_t n = 0;
+    const graft_op_claim *claims = s->device.table->ops(s->device.dev, &n);
+    for (int32_t i = 0; i < n; i++)
+        if (claims[i].op == graft_op_id("matmul/1")) offered |= claims[i].compute;
+    if (!(offered & named))
+        return graft_fail(err, GRAFT_UNSUPPORTED, "compute", "compute: %s is not offered by the backend %s on this device; leave compute out, or write f32", said, s->device.name);
+    s->device.compute = named;
+    if (strcmp(said, "auto") != 0) return GRAFT_OK;
+    const int bf16 = graft_args_flag(s->c->args, "bf16"), fp16 = graft_args_flag(s->c->args, "fp16");
+    if (bf16 || fp16) s->device.compute = (F32 | FP16 | (bf16 ? BF16 : 0)) & offered;
+    if ((bf16 || fp16) && s->device.compute == F32) graft_log(GRAFT_LOG_INFO, "%s: true: the backend %s multiplies in f32 alone on this device, which is more exact", bf16 ? "bf16" : "fp16", s->device.name);
+    return GRAFT_OK;
+}
+
 graft_status graft_session_device(graft_session *s, graft_error *err)
 {
     graft_status status = graft_cli_registry(s->c, &s->registry, err);
-    return status ? status : graft_device_open_said(s->registry, s->c->arena, graft_config_name(graft_args_config(s->c->args)), graft_args_value(s->c->args, "backend"), graft_args_object(s->c->args), &s->device, err);
+    if (!status) status = graft_device_open_said(s->registry, s->c->arena, graft_config_name(graft_args_config(s->c->args)), graft_args_value(s->c->args, "backend"), graft_args_object(s->c->args), &s->device, err);
+    return status ? status : choose_compute(s, err);
 }
 
 void graft_session_close(graft_session *s)

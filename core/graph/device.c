@@ -151,5 +151,6 @@ graft_status graft_graph_prepare(graft_graph *g, const graft_device *d, int reco
     if (recompute_level > 0 && recompute_layers > 0) status = graft_graph_recompute(g, recompute_level, recompute_layers, err);
     if (status) return status;
     graft_graph_prune(g);
+    g->compute = d->compute;
     return graft_graph_check(g, err);
 }

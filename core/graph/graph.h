@@ -101,6 +101,7 @@ struct graft_graph {
     graft_output     *outputs;
     int32_t           n_outputs;
     graft_error       error;       /* the first; code 0 = none */
+    uint32_t          compute;     /* which arithmetic matmuls may use, as in graft_op_claim; 0: f32 alone. Set before it is planned */
     /* the rest is build.c's own */
     struct graft_build_state *state;
 };

@@ -402,7 +402,7 @@ static graft_status make_program(planner *p, uint64_t seed)
     if (!status) status = make_inputs(p, tensors);
     if (!status) status = make_outputs(p, tensors, &n_tensors, instrs, &n_instrs);
     if (status) return status;
-    plan->program = (graft_program){.size = (uint32_t)sizeof plan->program, .n_tensors = n_tensors, .n_instrs = n_instrs, .tensors = tensors, .instrs = instrs, .compute = 1, .seed = seed};
+    plan->program = (graft_program){.size = (uint32_t)sizeof plan->program, .n_tensors = n_tensors, .n_instrs = n_instrs, .tensors = tensors, .instrs = instrs, .compute = p->g->compute ? p->g->compute : 1, .seed = seed};
     memcpy(plan->program.place_bytes, plan->bytes, sizeof plan->bytes);
     memcpy(plan->program.capacity, p->capacity, sizeof plan->program.capacity);
     return GRAFT_OK;

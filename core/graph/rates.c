@@ -114,7 +114,7 @@ static char *file_of(const graft_candidate *c, const char *driver)
 static const struct {
     const char *key;
     size_t offset;
-} members[] = {{"flops", offsetof(graft_backend_rates, flops)}, {"matmul", offsetof(graft_backend_rates, matmul)}, {"memory", offsetof(graft_backend_rates, memory)}, {"upload", offsetof(graft_backend_rates, upload)}, {"download", offsetof(graft_backend_rates, download)}};
+} members[] = {{"flops", offsetof(graft_backend_rates, flops)}, {"matmul", offsetof(graft_backend_rates, matmul)}, {"memory", offsetof(graft_backend_rates, memory)}, {"upload", offsetof(graft_backend_rates, upload)}, {"download", offsetof(graft_backend_rates, download)}, {"bf16", offsetof(graft_backend_rates, bf16)}, {"fp16", offsetof(graft_backend_rates, fp16)}};
 enum { N_MEMBERS = sizeof members / sizeof *members };
 
 static int recall(const char *file, graft_backend_rates *out)

@@ -12,6 +12,7 @@ typedef struct graft_device {
     const graft_backend_table *table;
     void *dev;
     graft_device_info info;
+    uint32_t compute; /* what training, evaluation and generation may multiply in (graft_graph.compute); 0: f32 */
 } graft_device;
 
 /* wanted NULL or "auto": the best candidate that opens, each that declines is said in one line; else that backend or an error.
@@ -27,7 +28,7 @@ graft_status graft_backend_said_check(const char *backend, const graft_config *o
 void graft_device_close(graft_device *d); /* after everything that lives on it is freed; a zeroed struct is fine */
 
 /* Lowers g to what the device has, fuses, recomputes (level 0: nothing; see graft_graph_recompute) and prunes. Once per graph, before
- * graft_store_add_graph, graft_plan_new and graft_exec_new. */
+ * graft_store_add_graph, graft_plan_new and graft_exec_new. The graph will multiply in what the device's policy allows. */
 graft_status graft_graph_prepare(graft_graph *g, const graft_device *d, int recompute_level, int32_t recompute_layers, graft_error *err);
 
 /* ---- store: tensors that live between runs (weights, gradients, moments, caches), shared by several programs ------------------------------ */

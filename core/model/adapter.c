@@ -104,6 +104,7 @@ static graft_status compute(graft_graph *g, const graft_store *s, float *to, int
     graft_store *store = (graft_store *)(uintptr_t)s; /* the run reads the parameters and writes none */
     graft_exec *e = NULL;
     graft_status status = graft_graph_prepare(g, graft_store_device(s), 0, 0, err);
+    g->compute = 1; /* whatever training multiplied in */
     if (!status) status = graft_store_add_graph(store, g, one, err);
     if (!status) status = graft_exec_new(g, store, one, 0, &e, err);
     if (!status) status = graft_exec_run(e, one, 0, 0, err);

@@ -44,6 +44,7 @@ static graft_status run_merge(graft_graph *g, graft_store *s, graft_error *err)
     const int64_t one[GRAFT_SYMBOLS] = {1, 1, 1, 1};
     graft_exec *e = NULL;
     graft_status status = graft_graph_prepare(g, graft_store_device(s), 0, 0, err);
+    g->compute = 1; /* whatever training multiplied in */
     if (!status) status = graft_store_add_graph(s, g, one, err);
     if (!status) status = graft_exec_new(g, s, one, 0, &e, err);
     if (!status) status = graft_exec_run(e, one, 0, 0, err);

@@ -76,6 +76,7 @@ graft_status graft_update_graphs(graft_update *u, const graft_graph *train, cons
     emit_step(u, train, o);
     graft_status s = graft_graph_prepare(u->norm, d, 0, 0, err);
     if (!s) s = graft_graph_prepare(u->step, d, 0, 0, err);
+    u->norm->compute = u->step->compute = 1; /* an optimiser's own products are f32 whatever the model multiplies in */
     return s;
 }
 
