@@ -1,6 +1,6 @@
 /* bench/train_step.c - tokens per second and memory of whole training steps on random tokens, every token labelled.
  *
- *     build/bench/train_step --model PATH [--method lora] [--args JSON] [--sequences 4] [--length 512] [--steps 5] [--backend NAME]
+ *     build/bench/train_step --model PATH [--method lora] [--args JSON] [--sequences 4] [--length 512] [--steps 5] [--backend NAME] [--compute f32|bf16|fp16]
  *
  * Prints one JSON line: seconds of each step after the first, median tokens/s, model FLOP/s, peak resident memory. */
 #include "core/base/error.h"
@@ -16,7 +16,7 @@
 #include <time.h>
 
 typedef struct setup {
-    const char *model, *method, *args, *backend;
+    const char *model, *method, *args, *backend, *compute;
     long sequences, length, steps;
 } setup;
 
@@ -117,6 +117,8 @@ static graft_status run(const setup *s, graft_error *err)
     graft_update u = {0};
     graft_status status = graft_registry_open(&where, &r, err);
     if (!status) status = graft_device_open(r, s->backend, NULL, &d, err);
+    if (!status) d.compute = !strcmp(s->compute, "bf16") ? 2 : !strcmp(s->compute, "fp16") ? 4
+                                                                                           : 1;
     if (!status) status = graft_model_open(r, s->model, &m, err);
     if (!status) status = open_method(r, a, s, &method, err);
     if (!status) status = graft_model_graph(m, &method, 1, GRAFT_FOR_TRAIN, &g, err);
@@ -147,20 +149,21 @@ static graft_status run(const setup *s, graft_error *err)
 
 int main(int argc, char **argv)
 {
-    setup s = {.method = "lora", .args = "{\"lora_rank\": 8, \"lora_alpha\": 16, \"lora_target\": \"all\"}", .sequences = 4, .length = 512, .steps = 5};
+    setup s = {.method = "lora", .args = "{\"lora_rank\": 8, \"lora_alpha\": 16, \"lora_target\": \"all\"}", .compute = "f32", .sequences = 4, .length = 512, .steps = 5};
     for (int i = 1; i + 1 < argc; i += 2) {
         const char *v = argv[i + 1];
         if (!strcmp(argv[i], "--model")) s.model = v;
         else if (!strcmp(argv[i], "--method")) s.method = v;
         else if (!strcmp(argv[i], "--args")) s.args = v;
         else if (!strcmp(argv[i], "--backend")) s.backend = v;
+        else if (!strcmp(argv[i], "--compute")) s.compute = v;
         else if (!strcmp(argv[i], "--sequences")) s.sequences = atol(v);
         else if (!strcmp(argv[i], "--length")) s.length = atol(v);
         else if (!strcmp(argv[i], "--steps")) s.steps = atol(v);
         else s.model = NULL, i = argc;
     }
     if (!s.model || s.sequences < 1 || s.length < 2 || s.steps < 1) {
-        fprintf(stderr, "usage: train_step --model PATH [--method NAME] [--args JSON] [--sequences N] [--length N] [--steps N] [--backend NAME]\n");
+        fprintf(stderr, "usage: train_step --model PATH [--method NAME] [--args JSON] [--sequences N] [--length N] [--steps N] [--backend NAME] [--compute f32|bf16|fp16]\n");
         return 1;
     }
     graft_error err = GRAFT_ERROR_INIT;

@@ -124,6 +124,7 @@ typedef struct cpu_device {
     int32_t n_buffers, room_buffers;
     int profile;               /* option: report the time of each op when a plan is discarded */
     uint32_t compute;          /* bits that run here */
+    int said;                  /* 1 + the arithmetic last told of */
     double rate[CPU_COMPUTES]; /* of a tile product, operations a second on all threads; 0: not measured yet */
     int work_mapped, scratch_mapped;
     char *work, *scratch; /* grown by compile, shared by the device's plans: they run one after another */

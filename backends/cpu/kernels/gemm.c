@@ -87,19 +87,46 @@ INLINE void pack_rows_typed(const void *x, int64_t o, int64_t ld, graft_dtype t,
     }
 PACK_TYPED(pack_f32, GRAFT_F32)
 PACK_TYPED(pack_bf16, GRAFT_BF16)
-PACK_TYPED(pack_f16, GRAFT_F16)
-PACK_TYPED(pack_q4_0, GRAFT_Q4_0)
-PACK_TYPED(pack_q4_1, GRAFT_Q4_1)
-PACK_TYPED(pack_q8_0, GRAFT_Q8_0)
-PACK_TYPED(pack_nf4, GRAFT_NF4)
-PACK_TYPED(pack_nf4_double, GRAFT_NF4_DOUBLE)
-PACK_TYPED(pack_int8, GRAFT_INT8)
+
+/* n elements from i as f32; whole vectors begin at multiples of VW. */
+INLINE void widen_typed(const void *x, int64_t i, int64_t n, graft_dtype t, float *to)
+{
+    int64_t j = 0;
+    for (; j + VW <= n; j += VW) v_store(to + j, vector_of(x, i + j, t));
+    for (; j < n; j++) to[j] = scalar_of(x, i + j, t);
+}
+static __attribute__((noinline)) void widen(const void *x, int64_t i, int64_t n, graft_dtype t, float *to)
+{
+    if (t == GRAFT_F16) widen_typed(x, i, n, GRAFT_F16, to);
+    else if (t == GRAFT_Q4_0) widen_typed(x, i, n, GRAFT_Q4_0, to);
+    else if (t == GRAFT_Q4_1) widen_typed(x, i, n, GRAFT_Q4_1, to);
+    else if (t == GRAFT_Q8_0) widen_typed(x, i, n, GRAFT_Q8_0, to);
+    else if (t == GRAFT_NF4) widen_typed(x, i, n, GRAFT_NF4, to);
+    else if (t == GRAFT_NF4_DOUBLE) widen_typed(x, i, n, GRAFT_NF4_DOUBLE, to);
+    else widen_typed(x, i, n, GRAFT_INT8, to);
+}
+
+/* Other types are widened piece by piece on their way. */
+static __attribute__((noinline)) void pack_widened(const void *x, int64_t o, int64_t ld, graft_dtype t, int by_rows, int64_t lines, int64_t k, float *out, int width)
+{
+    enum { PIECE = 64 };
+    float wide[NR * PIECE];
+    for (int64_t p = 0; p < k && by_rows; p++, out += width) {
+        if (lines > 0) widen(x, o + p * ld, lines, t, out);
+        for (int64_t i = most(0, lines); i < width; i++) out[i] = 0.0f;
+    }
+    for (int64_t p = 0; p < k && !by_rows; p += PIECE) {
+        const int64_t n = least(PIECE, k - p);
+        for (int64_t i = 0; i < lines; i++) widen(x, o + i * ld + p, n, t, wide + i * PIECE);
+        pack_f32(wide, 0, PIECE, 0, lines, n, out + p * width, width);
+    }
+}
 
 static void pack_panel(const void *x, int64_t o, int64_t ld, graft_dtype t, int by_rows, int64_t lines, int64_t k, float *out, int width)
 {
-    static void (*const pack[])(const void *, int64_t, int64_t, int, int64_t, int64_t, float *, int) = {
-        [GRAFT_F32] = pack_f32, [GRAFT_BF16] = pack_bf16, [GRAFT_F16] = pack_f16, [GRAFT_Q4_0] = pack_q4_0, [GRAFT_Q4_1] = pack_q4_1, [GRAFT_Q8_0] = pack_q8_0, [GRAFT_NF4] = pack_nf4, [GRAFT_NF4_DOUBLE] = pack_nf4_double, [GRAFT_INT8] = pack_int8};
-    pack[t](x, o, ld, by_rows, lines, k, out, width);
+    if (t == GRAFT_F32) pack_f32(x, o, ld, by_rows, lines, k, out, width);
+    else if (t == GRAFT_BF16) pack_bf16(x, o, ld, by_rows, lines, k, out, width);
+    else pack_widened(x, o, ld, t, by_rows, lines, k, out, width);
 }
 
 static void scale_panel(float *x, int64_t n, float by)
