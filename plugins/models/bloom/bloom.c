@@ -1,6 +1,5 @@
 /* BLOOM: LayerNorm, q, k and v fused head by head, no positions but ALiBi in the attention scores. BigScience Workshop 2022, arXiv 2211.05100. */
-#include "graft/model.h"
-#include "graft/ops.h"
+#include "graft/decoder.h"
 #include "graft/plugin.h"
 
 typedef struct bloom {
@@ -24,14 +23,6 @@ static bloom read_config(const graft_config *c)
     return m;
 }
 
-static graft_value norm(graft_builder *b, const bloom *m, graft_value x, const char *name)
-{
-    graft_push(b, name);
-    const graft_value w = graft_weight(b, "weight", GRAFT_ROLE_NORM, m->d, 0), c = graft_weight(b, "bias", GRAFT_ROLE_NORM, m->d, 0);
-    graft_pop(b);
-    return graft_layer_norm(b, x, w, c, m->eps);
-}
-
 /* q.k scale + slope * place as one product: q [T, n, h] gains 1 / scale, k gains slope * place [T, n, 1], v a zero. */
 static graft_value attention(graft_builder *b, const bloom *m, const graft_model_inputs *in, graft_value x, graft_value alibi)
 {
@@ -50,15 +41,6 @@ static graft_value attention(graft_builder *b, const bloom *m, const graft_model
     return y;
 }
 
-static graft_value mlp(graft_builder *b, const bloom *m, graft_value x)
-{
-    graft_push(b, "mlp");
-    const graft_value up = graft_gelu(b, graft_linear(b, x, "dense_h_to_4h", 4 * m->d, 1, GRAFT_ROLE_MLP_UP), 1);
-    const graft_value y = graft_mark(b, graft_linear(b, up, "dense_4h_to_h", m->d, 1, GRAFT_ROLE_MLP_DOWN), GRAFT_ROLE_MLP);
-    graft_pop(b);
-    return y;
-}
-
 static graft_status build(void *self, const graft_config *cfg, graft_builder *b, const graft_model_inputs *in, graft_model_outputs *out, graft_error *err)
 {
     (void)self, (void)err;
@@ -68,16 +50,16 @@ static graft_status build(void *self, const graft_config *cfg, graft_builder *b,
     const graft_value place = graft_reshape(b, graft_cast(b, in->positions, GRAFT_F32), 3, column);
     const graft_value alibi = graft_mul(b, graft_alibi_slopes(b, "alibi_slopes", m.heads), place);
     const graft_value embed = graft_weight(b, "word_embeddings.weight", GRAFT_ROLE_EMBED, m.vocab, m.d);
-    graft_value x = norm(b, &m, graft_embed(b, embed, in->tokens, -1), "word_embeddings_layernorm");
+    graft_value x = graft_norm_affine(b, graft_embed(b, embed, in->tokens, -1), m.d, m.eps, "word_embeddings_layernorm");
     for (int64_t i = 0; i < m.layers; i++) {
         graft_push_index(b, "h", i);
-        const graft_value n1 = norm(b, &m, x, "input_layernorm");
+        const graft_value n1 = graft_norm_affine(b, x, m.d, m.eps, "input_layernorm");
         const graft_value after = graft_add(b, m.from_norm ? n1 : x, attention(b, &m, in, n1, alibi));
-        const graft_value n2 = norm(b, &m, after, "post_attention_layernorm");
-        x = graft_mark(b, graft_add(b, m.from_norm ? n2 : after, mlp(b, &m, n2)), GRAFT_ROLE_BLOCK);
+        const graft_value n2 = graft_norm_affine(b, after, m.d, m.eps, "post_attention_layernorm");
+        x = graft_mark(b, graft_add(b, m.from_norm ? n2 : after, graft_plain_mlp(b, n2, m.d, 4 * m.d, "dense_h_to_4h", "dense_4h_to_h", 1, "gelu_pytorch_tanh")), GRAFT_ROLE_BLOCK);
         graft_pop(b);
     }
-    out->hidden = norm(b, &m, x, "ln_f");
+    out->hidden = graft_norm_affine(b, x, m.d, m.eps, "ln_f");
     graft_pop(b);
     out->head = m.tied ? embed : graft_weight(b, "lm_head.weight", GRAFT_ROLE_HEAD, m.vocab, m.d);
     return GRAFT_OK;

@@ -1,15 +1,14 @@
 /* DeepSeek-V3: attention through low-rank latents, of which a part rotates and is shared by all heads; experts chosen within the best groups by
  * scores that a stored table corrects, beside shared experts. DeepSeek-AI 2024, arXiv 2412.19437. */
-#include "graft/model.h"
-#include "graft/ops.h"
+#include "graft/decoder.h"
 #include "graft/plugin.h"
 
 typedef struct deepseek {
-    int64_t d, f, heads, layers, vocab, q_rank, kv_rank, still, turning, value; /* of a head: elements that stay, that rotate, of a value */
+    graft_decoder m;
+    int64_t q_rank, kv_rank, still, turning, value; /* of a head: elements that stay, that rotate, of a value */
     int64_t experts, chosen, expert_f, shared, groups, best_groups, dense;
-    int bias, interleaved, normed, tied;
-    double eps, scale, routed_scale;
-    const char *act;
+    int bias, normed;
+    double routed_scale;
 } deepseek;
 
 /* Scores are divided by sqrt(head); where yarn stretches the context, multiplied by its factor for them, squared. */
@@ -22,13 +21,7 @@ static double score_scale(const graft_config *c, int64_t head)
 
 static deepseek read_config(const graft_config *c)
 {
-    deepseek m = {0};
-    m.d = graft_dim(c, "hidden_size", 0);
-    m.f = graft_dim(c, "intermediate_size", 0);
-    m.heads = graft_dim(c, "num_attention_heads", 0);
-    m.layers = graft_dim(c, "num_hidden_layers", 0);
-    m.vocab = graft_dim(c, "vocab_size", 0);
-    m.eps = graft_real(c, "rms_norm_eps", 1e-6, 0.0, 1.0);
+    deepseek m = {.m = graft_decoder_config(c)};
     m.q_rank = c->api->value(c, "q_lora_rank") ? graft_dim(c, "q_lora_rank", 0) : 0;
     m.kv_rank = graft_dim(c, "kv_lora_rank", 512);
     m.still = graft_dim(c, "qk_nope_head_dim", 128);
@@ -42,20 +35,18 @@ static deepseek read_config(const graft_config *c)
     m.best_groups = graft_dim(c, "topk_group", 4);
     m.dense = c->api->integer(c, "first_k_dense_replace", 3, 0, INT32_MAX);
     m.bias = graft_flag(c, "attention_bias", 0);
-    m.interleaved = graft_flag(c, "rope_interleave", 1);
+    m.m.interleaved = graft_flag(c, "rope_interleave", 1);
     m.normed = graft_flag(c, "norm_topk_prob", 1);
     m.routed_scale = graft_real(c, "routed_scaling_factor", 2.5, -1e9, 1e9);
-    m.tied = graft_flag(c, "tie_word_embeddings", 0);
-    m.act = graft_text(c, "hidden_act", "silu");
-    m.scale = score_scale(c, m.still + m.turning);
+    m.m.scale = score_scale(c, m.still + m.turning);
     if (m.experts % m.groups || m.experts / m.groups < 2) c->api->error(c, "n_group", "must divide n_routed_experts into groups of 2 or more");
     return m;
 }
 
-/* The norms of latents have an eps of 1e-6, whatever the configuration says. */
-static graft_value norm(graft_builder *b, graft_value x, int64_t width, double eps, const char *name)
+/* Of a latent: eps is 1e-6, whatever the configuration says. */
+static graft_value norm(graft_builder *b, graft_value x, int64_t width, const char *name)
 {
-    return graft_rms_norm(b, x, graft_weight(b, name, GRAFT_ROLE_NORM, width, 0), eps, 0.0);
+    return graft_rms_norm(b, x, graft_weight(b, name, GRAFT_ROLE_NORM, width, 0), 1e-6, 0.0);
 }
 
 /* x [T, n, head] with zeros behind, as [T, n * width]. */
@@ -67,42 +58,33 @@ static graft_value widened(graft_builder *b, graft_value x, int64_t n, int64_t h
 
 static graft_value queries(graft_builder *b, const deepseek *m, const graft_model_inputs *in, graft_value x)
 {
-    const int64_t n = m->heads, head = m->still + m->turning, apart[] = {GRAFT_DIM_TOKENS, n, head}, turning[] = {GRAFT_DIM_TOKENS, n * m->turning}, turned[] = {GRAFT_DIM_TOKENS, n, m->turning};
+    const int64_t n = m->m.heads, head = m->still + m->turning, apart[] = {GRAFT_DIM_TOKENS, n, head}, turning[] = {GRAFT_DIM_TOKENS, n * m->turning}, turned[] = {GRAFT_DIM_TOKENS, n, m->turning};
     graft_value q;
     if (m->q_rank) {
-        q = norm(b, graft_linear(b, x, "q_a_proj", m->q_rank, m->bias, GRAFT_ROLE_ATTN_Q), m->q_rank, 1e-6, "q_a_layernorm.weight");
+        q = norm(b, graft_linear(b, x, "q_a_proj", m->q_rank, m->bias, GRAFT_ROLE_ATTN_Q), m->q_rank, "q_a_layernorm.weight");
         q = graft_linear(b, q, "q_b_proj", n * head, 0, GRAFT_ROLE_ATTN_Q);
     } else {
         q = graft_linear(b, x, "q_proj", n * head, 0, GRAFT_ROLE_ATTN_Q);
     }
     q = graft_reshape(b, q, 3, apart);
-    const graft_value r = graft_rope(b, graft_reshape(b, graft_slice(b, q, 2, m->still, m->turning), 2, turning), in->positions, in->inv_freq, m->turning, in->rope_scale, m->interleaved);
+    const graft_value r = graft_rope(b, graft_reshape(b, graft_slice(b, q, 2, m->still, m->turning), 2, turning), in->positions, in->inv_freq, m->turning, in->rope_scale, m->m.interleaved);
     return graft_concat(b, graft_slice(b, q, 2, 0, m->still), graft_reshape(b, r, 3, turned), 2);
 }
 
 static graft_value attention(graft_builder *b, const deepseek *m, const graft_model_inputs *in, graft_value x)
 {
-    const int64_t n = m->heads, head = m->still + m->turning, width = head > m->value ? head : m->value;
+    const int64_t n = m->m.heads, head = m->still + m->turning, width = head > m->value ? head : m->value;
     const int64_t apart[] = {GRAFT_DIM_TOKENS, n, m->still + m->value}, shared[] = {GRAFT_DIM_TOKENS, 1, m->turning}, each[] = {GRAFT_DIM_TOKENS, n, m->turning};
     const int64_t wide[] = {GRAFT_DIM_TOKENS, n, width}, flat[] = {GRAFT_DIM_TOKENS, n * m->value};
     graft_push(b, "self_attn");
     const graft_value q = queries(b, m, in, x), latent = graft_linear(b, x, "kv_a_proj_with_mqa", m->kv_rank + m->turning, m->bias, GRAFT_ROLE_ATTN_K);
-    const graft_value r = graft_rope(b, graft_slice(b, latent, 1, m->kv_rank, m->turning), in->positions, in->inv_freq, m->turning, in->rope_scale, m->interleaved);
-    const graft_value c = norm(b, graft_slice(b, latent, 1, 0, m->kv_rank), m->kv_rank, 1e-6, "kv_a_layernorm.weight");
+    const graft_value r = graft_rope(b, graft_slice(b, latent, 1, m->kv_rank, m->turning), in->positions, in->inv_freq, m->turning, in->rope_scale, m->m.interleaved);
+    const graft_value c = norm(b, graft_slice(b, latent, 1, 0, m->kv_rank), m->kv_rank, "kv_a_layernorm.weight");
     const graft_value kv = graft_reshape(b, graft_linear(b, c, "kv_b_proj", n * (m->still + m->value), 0, GRAFT_ROLE_ATTN_V), 3, apart);
     const graft_value k = graft_concat(b, graft_slice(b, kv, 2, 0, m->still), graft_broadcast(b, graft_reshape(b, r, 3, shared), 3, each), 2), v = graft_slice(b, kv, 2, m->still, m->value);
-    graft_value o = graft_attention(b, widened(b, q, n, head, width), widened(b, k, n, head, width), widened(b, v, n, m->value, width), in->sequences, n, n, 0, m->scale, 0.0);
+    graft_value o = graft_attention(b, widened(b, q, n, head, width), widened(b, k, n, head, width), widened(b, v, n, m->value, width), in->sequences, n, n, 0, m->m.scale, 0.0);
     if (width > m->value) o = graft_reshape(b, graft_slice(b, graft_reshape(b, o, 3, wide), 2, 0, m->value), 2, flat);
-    const graft_value y = graft_mark(b, graft_linear(b, o, "o_proj", m->d, m->bias, GRAFT_ROLE_ATTN_O), GRAFT_ROLE_ATTN);
-    graft_pop(b);
-    return y;
-}
-
-static graft_value mlp(graft_builder *b, const deepseek *m, graft_value x, int64_t width, const char *name)
-{
-    graft_push(b, name);
-    const graft_value gate = graft_linear(b, x, "gate_proj", width, 0, GRAFT_ROLE_MLP_GATE), up = graft_linear(b, x, "up_proj", width, 0, GRAFT_ROLE_MLP_UP);
-    const graft_value y = graft_linear(b, graft_gated(b, gate, up, m->act), "down_proj", m->d, 0, GRAFT_ROLE_MLP_DOWN);
+    const graft_value y = graft_mark(b, graft_linear(b, o, "o_proj", m->m.d, m->bias, GRAFT_ROLE_ATTN_O), GRAFT_ROLE_ATTN);
     graft_pop(b);
     return y;
 }
@@ -120,56 +102,41 @@ static graft_value within_groups(graft_builder *b, const deepseek *m, graft_valu
 
 static graft_value routed(graft_builder *b, const deepseek *m, graft_value x)
 {
-    const int64_t one_row[] = {GRAFT_DIM_TOKENS, 1, m->d}, factors[] = {GRAFT_DIM_TOKENS, m->chosen, 1}, flat[] = {GRAFT_DIM_TOKENS, m->d};
-    const int64_t row[] = {1, 1, m->experts}, all[] = {GRAFT_DIM_TOKENS, 1, m->experts};
+    const int64_t factors[] = {GRAFT_DIM_TOKENS, m->chosen, 1}, row[] = {1, 1, m->experts}, all[] = {GRAFT_DIM_TOKENS, 1, m->experts};
     const graft_value scores = graft_sigmoid(b, graft_linear(b, x, "gate", m->experts, 0, GRAFT_ROLE_ROUTER));
     const graft_value corrected = graft_add(b, scores, graft_weight(b, "gate.e_score_correction_bias", GRAFT_ROLE_BUFFER, m->experts, 0));
     const graft_value ids = b->api->output(b, graft_topk(b, within_groups(b, m, corrected), m->chosen), 1);
     const graft_value hit = graft_equal(b, graft_reshape(b, ids, 3, factors), graft_reshape(b, graft_iota(b, m->experts), 3, row));
     graft_value share = graft_sum(b, graft_mul(b, hit, graft_reshape(b, scores, 3, all)), 2); /* [T, k, 1] */
     if (m->normed) share = graft_div(b, share, graft_affine(b, graft_sum(b, share, 1), 1.0, 1e-20));
-    const graft_value rows = graft_reshape(b, x, 3, one_row);
-    graft_push(b, "experts");
-    const graft_value gate = graft_experts(b, rows, ids, "gate_proj", m->experts, m->expert_f), up = graft_experts(b, rows, ids, "up_proj", m->experts, m->expert_f);
-    const graft_value y = graft_experts(b, graft_gated(b, gate, up, m->act), ids, "down_proj", m->experts, m->d);
-    graft_pop(b);
-    return graft_reshape(b, graft_sum(b, graft_mul(b, y, graft_scale(b, share, m->routed_scale)), 1), 2, flat);
+    return graft_routed_experts(b, &m->m, x, ids, graft_scale(b, share, m->routed_scale), m->chosen, m->experts, m->expert_f, "gate_proj", "up_proj", "down_proj");
 }
 
 static graft_value feed_forward(graft_builder *b, const deepseek *m, graft_value x, int64_t layer)
 {
-    if (layer < m->dense) return graft_mark(b, mlp(b, m, x, m->f, "mlp"), GRAFT_ROLE_MLP);
+    if (layer < m->dense) return graft_mlp(b, &m->m, x);
     graft_push(b, "mlp");
-    const graft_value y = graft_mark(b, graft_add(b, routed(b, m, x), mlp(b, m, x, m->shared * m->expert_f, "shared_experts")), GRAFT_ROLE_MLP);
+    const graft_value y = graft_mark(b, graft_add(b, routed(b, m, x), graft_gated_mlp(b, &m->m, x, m->shared * m->expert_f, "shared_experts", GRAFT_ROLE_OTHER)), GRAFT_ROLE_MLP);
     graft_pop(b);
     return y;
+}
+
+static graft_value block(graft_builder *b, const graft_decoder *m, const graft_model_inputs *in, graft_value x, int64_t layer)
+{
+    const deepseek *own = (const deepseek *)m;
+    x = graft_add(b, x, attention(b, own, in, m->norm(b, m, x, "input_layernorm")));
+    return graft_add(b, x, feed_forward(b, own, m->norm(b, m, x, "post_attention_layernorm"), layer));
 }
 
 static graft_status build(void *self, const graft_config *cfg, graft_builder *b, const graft_model_inputs *in, graft_model_outputs *out, graft_error *err)
 {
     (void)self, (void)err;
     const deepseek m = read_config(cfg);
-    graft_push(b, "model");
-    const graft_value embed = graft_weight(b, "embed_tokens.weight", GRAFT_ROLE_EMBED, m.vocab, m.d);
-    graft_value x = graft_embed(b, embed, in->tokens, graft_padding_row(cfg, m.vocab));
-    for (int64_t i = 0; i < m.layers; i++) {
-        graft_push_index(b, "layers", i);
-        x = graft_add(b, x, attention(b, &m, in, norm(b, x, m.d, m.eps, "input_layernorm.weight")));
-        x = graft_add(b, x, feed_forward(b, &m, norm(b, x, m.d, m.eps, "post_attention_layernorm.weight"), i));
-        x = graft_mark(b, x, GRAFT_ROLE_BLOCK);
-        graft_pop(b);
-    }
-    out->hidden = norm(b, x, m.d, m.eps, "norm.weight");
-    graft_pop(b);
-    out->head = m.tied ? embed : graft_weight(b, "lm_head.weight", GRAFT_ROLE_HEAD, m.vocab, m.d);
-    return GRAFT_OK;
+    return graft_decoder_build(b, cfg, &m.m, in, out, block);
 }
 
 static const graft_weight_layout layouts[] = {
-    {"model.layers.#.mlp.experts.gate_proj.weight", "model.layers.#.mlp.experts.@.gate_proj.weight", GRAFT_STORED_STACKED},
-    {"model.layers.#.mlp.experts.up_proj.weight", "model.layers.#.mlp.experts.@.up_proj.weight", GRAFT_STORED_STACKED},
-    {"model.layers.#.mlp.experts.down_proj.weight", "model.layers.#.mlp.experts.@.down_proj.weight", GRAFT_STORED_STACKED},
-    {NULL, NULL, 0}};
+    GRAFT_STACKED_EXPERTS("mlp", "gate_proj"), GRAFT_STACKED_EXPERTS("mlp", "up_proj"), GRAFT_STACKED_EXPERTS("mlp", "down_proj"), {NULL, NULL, 0}};
 
 /* Only this part of a head rotates: for the host it is the head. */
 static const graft_config_word config_words[] = {{"qk_rope_head_dim", "head_dim"}, {NULL, NULL}};

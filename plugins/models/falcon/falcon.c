@@ -1,7 +1,6 @@
 /* Falcon: q, k and v fused by groups that share one k and v, attention and MLP side by side under one norm or two, rotary positions or ALiBi.
  * Almazrouei et al. 2023, arXiv 2311.16867. */
-#include "graft/model.h"
-#include "graft/ops.h"
+#include "graft/decoder.h"
 #include "graft/plugin.h"
 
 typedef struct falcon {
@@ -35,14 +34,6 @@ static falcon read_config(const graft_config *c)
     if (m.d % m.heads || m.heads % m.kv) c->api->error(c, "num_attention_heads", "must divide hidden_size and be a multiple of num_kv_heads");
     if (m.grouped && !m.parallel) c->api->error(c, "parallel_attn", "must be true with new_decoder_architecture");
     return m;
-}
-
-static graft_value norm(graft_builder *b, const falcon *m, graft_value x, const char *name)
-{
-    graft_push(b, name);
-    const graft_value w = graft_weight(b, "weight", GRAFT_ROLE_NORM, m->d, 0), c = graft_weight(b, "bias", GRAFT_ROLE_NORM, m->d, 0);
-    graft_pop(b);
-    return graft_layer_norm(b, x, w, c, m->eps);
 }
 
 /* k or v [T, kv, 1, h] for each query head: [T, n, h]. */
@@ -81,22 +72,13 @@ static graft_value attention(graft_builder *b, const falcon *m, const graft_mode
     return y;
 }
 
-static graft_value mlp(graft_builder *b, const falcon *m, graft_value x)
-{
-    graft_push(b, "mlp");
-    const graft_value up = graft_activate(b, graft_linear(b, x, "dense_h_to_4h", m->f, m->bias, GRAFT_ROLE_MLP_UP), m->act);
-    const graft_value y = graft_mark(b, graft_linear(b, up, "dense_4h_to_h", m->d, m->bias, GRAFT_ROLE_MLP_DOWN), GRAFT_ROLE_MLP);
-    graft_pop(b);
-    return y;
-}
-
 static graft_value block(graft_builder *b, const falcon *m, const graft_model_inputs *in, graft_value x, graft_value bias)
 {
-    const graft_value first = norm(b, m, x, m->two_norms ? "ln_attn" : "input_layernorm");
+    const graft_value first = graft_norm_affine(b, x, m->d, m->eps, m->two_norms ? "ln_attn" : "input_layernorm");
     const graft_value after = graft_add(b, x, attention(b, m, in, first, bias));
-    const graft_value second = m->two_norms ? norm(b, m, x, "ln_mlp") : m->parallel ? first
-                                                                                    : norm(b, m, after, "post_attention_layernorm");
-    return graft_mark(b, graft_add(b, after, mlp(b, m, second)), GRAFT_ROLE_BLOCK);
+    const graft_value second = m->two_norms ? graft_norm_affine(b, x, m->d, m->eps, "ln_mlp") : m->parallel ? first
+                                                                                                            : graft_norm_affine(b, after, m->d, m->eps, "post_attention_layernorm");
+    return graft_mark(b, graft_add(b, after, graft_plain_mlp(b, second, m->d, m->f, "dense_h_to_4h", "dense_4h_to_h", m->bias, m->act)), GRAFT_ROLE_BLOCK);
 }
 
 /* The reference rounds slopes, places and their products to bf16. */
@@ -117,7 +99,7 @@ static graft_status build(void *self, const graft_config *cfg, graft_builder *b,
         x = block(b, &m, in, x, bias);
         graft_pop(b);
     }
-    out->hidden = norm(b, &m, x, "ln_f");
+    out->hidden = graft_norm_affine(b, x, m.d, m.eps, "ln_f");
     graft_pop(b);
     out->head = m.tied ? embed : graft_weight(b, "lm_head.weight", GRAFT_ROLE_HEAD, m.vocab, m.d);
     return GRAFT_OK;

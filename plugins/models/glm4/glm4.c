@@ -1,81 +1,23 @@
 /* GLM-4-0414: GLM's block with a norm after each sublayer as well. Half of each head rotates, in interleaved pairs. GLM Team 2024, arXiv 2406.12793. */
-#include "graft/model.h"
-#include "graft/ops.h"
+#include "graft/decoder.h"
 #include "graft/plugin.h"
 
-#include <math.h>
-
-typedef struct glm4 {
-    int64_t d, f, heads, kv, head, layers, vocab;
-    int attn_bias, tied;
-    double eps;
-    const char *act;
-} glm4;
-
-static glm4 read_config(const graft_config *c)
+static graft_value block(graft_builder *b, const graft_decoder *m, const graft_model_inputs *in, graft_value x, int64_t layer)
 {
-    glm4 m = {0};
-    m.d = graft_dim(c, "hidden_size", 0);
-    m.f = graft_dim(c, "intermediate_size", 0);
-    m.heads = graft_dim(c, "num_attention_heads", 0);
-    m.layers = graft_dim(c, "num_hidden_layers", 0);
-    m.vocab = graft_dim(c, "vocab_size", 0);
-    m.eps = graft_real(c, "rms_norm_eps", 1.5625e-7, 0.0, 1.0);
-    m.kv = graft_dim(c, "num_key_value_heads", m.heads);
-    m.head = graft_dim(c, "head_dim", m.d / m.heads);
-    m.attn_bias = graft_flag(c, "attention_bias", 0);
-    m.tied = graft_flag(c, "tie_word_embeddings", 0);
-    m.act = graft_text(c, "hidden_act", "silu");
-    return m;
-}
-
-static graft_value norm(graft_builder *b, const glm4 *m, graft_value x, const char *name)
-{
-    return graft_rms_norm(b, x, graft_weight(b, name, GRAFT_ROLE_NORM, m->d, 0), m->eps, 0.0);
-}
-
-static graft_value attention(graft_builder *b, const glm4 *m, const graft_model_inputs *in, graft_value x)
-{
-    graft_push(b, "self_attn");
-    graft_value q = graft_linear(b, x, "q_proj", m->heads * m->head, m->attn_bias, GRAFT_ROLE_ATTN_Q);
-    graft_value k = graft_linear(b, x, "k_proj", m->kv * m->head, m->attn_bias, GRAFT_ROLE_ATTN_K);
-    graft_value v = graft_linear(b, x, "v_proj", m->kv * m->head, m->attn_bias, GRAFT_ROLE_ATTN_V);
-    q = graft_rope(b, q, in->positions, in->inv_freq, m->head, in->rope_scale, 1);
-    k = graft_rope(b, k, in->positions, in->inv_freq, m->head, in->rope_scale, 1);
-    graft_value o = graft_attention(b, q, k, v, in->sequences, m->heads, m->kv, 0, 1.0 / sqrt((double)m->head), 0.0);
-    o = graft_mark(b, graft_linear(b, o, "o_proj", m->d, 0, GRAFT_ROLE_ATTN_O), GRAFT_ROLE_ATTN);
-    graft_pop(b);
-    return o;
-}
-
-static graft_value mlp(graft_builder *b, const glm4 *m, graft_value x)
-{
-    graft_push(b, "mlp");
-    const graft_value both = graft_linear(b, x, "gate_up_proj", 2 * m->f, 0, GRAFT_ROLE_MLP_GATE_UP);
-    const graft_value gate = graft_slice(b, both, 1, 0, m->f), up = graft_slice(b, both, 1, m->f, m->f);
-    graft_value y = graft_mark(b, graft_linear(b, graft_gated(b, gate, up, m->act), "down_proj", m->d, 0, GRAFT_ROLE_MLP_DOWN), GRAFT_ROLE_MLP);
-    graft_pop(b);
-    return y;
+    const graft_value a = graft_self_attention(b, m, in, m->norm(b, m, x, "input_layernorm"), layer);
+    x = graft_add(b, x, m->norm(b, m, a, "post_self_attn_layernorm"));
+    const graft_value y = graft_fused_mlp(b, m, m->norm(b, m, x, "post_attention_layernorm"));
+    return graft_add(b, x, m->norm(b, m, y, "post_mlp_layernorm"));
 }
 
 static graft_status build(void *self, const graft_config *cfg, graft_builder *b, const graft_model_inputs *in, graft_model_outputs *out, graft_error *err)
 {
     (void)self, (void)err;
-    const glm4 m = read_config(cfg);
-    graft_push(b, "model");
-    graft_value embed = graft_weight(b, "embed_tokens.weight", GRAFT_ROLE_EMBED, m.vocab, m.d);
-    graft_value x = graft_embed(b, embed, in->tokens, graft_padding_row(cfg, m.vocab));
-    for (int64_t i = 0; i < m.layers; i++) {
-        graft_push_index(b, "layers", i);
-        x = graft_add(b, x, norm(b, &m, attention(b, &m, in, norm(b, &m, x, "input_layernorm.weight")), "post_self_attn_layernorm.weight"));
-        x = graft_add(b, x, norm(b, &m, mlp(b, &m, norm(b, &m, x, "post_attention_layernorm.weight")), "post_mlp_layernorm.weight"));
-        x = graft_mark(b, x, GRAFT_ROLE_BLOCK);
-        graft_pop(b);
-    }
-    out->hidden = norm(b, &m, x, "norm.weight");
-    graft_pop(b);
-    out->head = m.tied ? embed : graft_weight(b, "lm_head.weight", GRAFT_ROLE_HEAD, m.vocab, m.d);
-    return GRAFT_OK;
+    graft_decoder m = graft_decoder_config(cfg);
+    m.eps = graft_real(cfg, "rms_norm_eps", 1.5625e-7, 0.0, 1.0);
+    m.qkv_bias = graft_flag(cfg, "attention_bias", 0);
+    m.interleaved = 1;
+    return graft_decoder_build(b, cfg, &m, in, out, block);
 }
 
 static const graft_model_table glm4_table = {

@@ -1,11 +1,8 @@
 /* GPT-2: pre-norm blocks with LayerNorm, learned positions, one projection for q, k and v, and a GELU MLP. Radford et al. 2019, "Language models
  * are unsupervised multitask learners". Its files hold weights as [in, out] (Conv1D), and published ones leave out "transformer.". Dropout of the
  * configuration is for pretraining and is not applied. */
-#include "graft/model.h"
-#include "graft/ops.h"
+#include "graft/decoder.h"
 #include "graft/plugin.h"
-
-#include <math.h>
 
 typedef struct gpt2 {
     int64_t d, f, heads, layers, vocab, positions;
@@ -33,14 +30,6 @@ static gpt2 read_config(const graft_config *c)
     return m;
 }
 
-static graft_value norm(graft_builder *b, const gpt2 *m, graft_value x, const char *name)
-{
-    graft_push(b, name);
-    const graft_value w = graft_weight(b, "weight", GRAFT_ROLE_NORM, m->d, 0), c = graft_weight(b, "bias", GRAFT_ROLE_NORM, m->d, 0);
-    graft_pop(b);
-    return graft_layer_norm(b, x, w, c, m->eps);
-}
-
 static graft_value attention(graft_builder *b, const gpt2 *m, const graft_model_inputs *in, graft_value x, int64_t layer)
 {
     double scale = m->scaled ? 1.0 / sqrt((double)(m->d / m->heads)) : 1.0;
@@ -50,15 +39,6 @@ static graft_value attention(graft_builder *b, const gpt2 *m, const graft_model_
     const graft_value q = graft_slice(b, qkv, 1, 0, m->d), k = graft_slice(b, qkv, 1, m->d, m->d), v = graft_slice(b, qkv, 1, 2 * m->d, m->d);
     const graft_value o = graft_attention(b, q, k, v, in->sequences, m->heads, m->heads, 0, scale, 0.0);
     const graft_value y = graft_mark(b, graft_linear(b, o, "c_proj", m->d, 1, GRAFT_ROLE_ATTN_O), GRAFT_ROLE_ATTN);
-    graft_pop(b);
-    return y;
-}
-
-static graft_value mlp(graft_builder *b, const gpt2 *m, graft_value x)
-{
-    graft_push(b, "mlp");
-    const graft_value up = graft_activate(b, graft_linear(b, x, "c_fc", m->f, 1, GRAFT_ROLE_MLP_UP), m->act);
-    const graft_value y = graft_mark(b, graft_linear(b, up, "c_proj", m->d, 1, GRAFT_ROLE_MLP_DOWN), GRAFT_ROLE_MLP);
     graft_pop(b);
     return y;
 }
@@ -73,12 +53,12 @@ static graft_status build(void *self, const graft_config *cfg, graft_builder *b,
     graft_value x = graft_add(b, graft_embed(b, embed, in->tokens, -1), graft_gather(b, places, in->positions));
     for (int64_t i = 0; i < m.layers; i++) {
         graft_push_index(b, "h", i);
-        x = graft_add(b, x, attention(b, &m, in, norm(b, &m, x, "ln_1"), i));
-        x = graft_add(b, x, mlp(b, &m, norm(b, &m, x, "ln_2")));
+        x = graft_add(b, x, attention(b, &m, in, graft_norm_affine(b, x, m.d, m.eps, "ln_1"), i));
+        x = graft_add(b, x, graft_plain_mlp(b, graft_norm_affine(b, x, m.d, m.eps, "ln_2"), m.d, m.f, "c_fc", "c_proj", 1, m.act));
         x = graft_mark(b, x, GRAFT_ROLE_BLOCK);
         graft_pop(b);
     }
-    out->hidden = norm(b, &m, x, "ln_f");
+    out->hidden = graft_norm_affine(b, x, m.d, m.eps, "ln_f");
     graft_pop(b);
     out->head = m.tied ? embed : graft_weight(b, "lm_head.weight", GRAFT_ROLE_HEAD, m.vocab, m.d);
     return GRAFT_OK;

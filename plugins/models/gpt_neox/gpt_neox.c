@@ -1,10 +1,7 @@
 /* GPT-NeoX and Pythia: LayerNorm, q, k and v fused head by head, part of each head rotates, attention and MLP side by side on request.
  * Black et al. 2022, arXiv 2204.06745. */
-#include "graft/model.h"
-#include "graft/ops.h"
+#include "graft/decoder.h"
 #include "graft/plugin.h"
-
-#include <math.h>
 
 typedef struct gpt_neox {
     int64_t d, f, heads, head, layers, vocab;
@@ -31,14 +28,6 @@ static gpt_neox read_config(const graft_config *c)
     return m;
 }
 
-static graft_value norm(graft_builder *b, const gpt_neox *m, graft_value x, const char *name)
-{
-    graft_push(b, name);
-    const graft_value w = graft_weight(b, "weight", GRAFT_ROLE_NORM, m->d, 0), c = graft_weight(b, "bias", GRAFT_ROLE_NORM, m->d, 0);
-    graft_pop(b);
-    return graft_layer_norm(b, x, w, c, m->eps);
-}
-
 /* Part `which` of q, k, v: qkv [T, heads, 3 * head] -> [T, heads * head]. */
 static graft_value part(graft_builder *b, const gpt_neox *m, graft_value qkv, int64_t which)
 {
@@ -59,15 +48,6 @@ static graft_value attention(graft_builder *b, const gpt_neox *m, const graft_mo
     return y;
 }
 
-static graft_value mlp(graft_builder *b, const gpt_neox *m, graft_value x)
-{
-    graft_push(b, "mlp");
-    const graft_value up = graft_activate(b, graft_linear(b, x, "dense_h_to_4h", m->f, 1, GRAFT_ROLE_MLP_UP), m->act);
-    const graft_value y = graft_mark(b, graft_linear(b, up, "dense_4h_to_h", m->d, 1, GRAFT_ROLE_MLP_DOWN), GRAFT_ROLE_MLP);
-    graft_pop(b);
-    return y;
-}
-
 static graft_status build(void *self, const graft_config *cfg, graft_builder *b, const graft_model_inputs *in, graft_model_outputs *out, graft_error *err)
 {
     (void)self, (void)err;
@@ -77,12 +57,12 @@ static graft_status build(void *self, const graft_config *cfg, graft_builder *b,
     graft_value x = graft_embed(b, embed, in->tokens, -1);
     for (int64_t i = 0; i < m.layers; i++) {
         graft_push_index(b, "layers", i);
-        const graft_value after = graft_add(b, x, attention(b, &m, in, norm(b, &m, x, "input_layernorm")));
-        x = graft_add(b, after, mlp(b, &m, norm(b, &m, m.parallel ? x : after, "post_attention_layernorm")));
+        const graft_value after = graft_add(b, x, attention(b, &m, in, graft_norm_affine(b, x, m.d, m.eps, "input_layernorm")));
+        x = graft_add(b, after, graft_plain_mlp(b, graft_norm_affine(b, m.parallel ? x : after, m.d, m.eps, "post_attention_layernorm"), m.d, m.f, "dense_h_to_4h", "dense_4h_to_h", 1, m.act));
         x = graft_mark(b, x, GRAFT_ROLE_BLOCK);
         graft_pop(b);
     }
-    out->hidden = norm(b, &m, x, "final_layer_norm");
+    out->hidden = graft_norm_affine(b, x, m.d, m.eps, "final_layer_norm");
     graft_pop(b);
     out->head = m.tied ? embed : graft_weight(b, "embed_out.weight", GRAFT_ROLE_HEAD, m.vocab, m.d);
     return GRAFT_OK;

@@ -1,84 +1,16 @@
-/* Mistral: pre-norm blocks of grouped-query rotary attention over a sliding window, and SwiGLU. Jiang et al. 2023, arXiv 2310.06825. */
-#include "graft/model.h"
-#include "graft/ops.h"
+/* Mistral: pre-norm blocks of grouped-query rotary attention over a sliding window, and SwiGLU. Jiang et al. 2023, arXiv 2310.06825.
+ * GGUF files call this architecture llama. */
+#include "graft/decoder.h"
 #include "graft/plugin.h"
-
-#include <math.h>
-
-typedef struct mistral {
-    int64_t d, f, heads, kv, head, layers, vocab, window;
-    int tied;
-    const char *act;
-    double eps;
-} mistral;
-
-static mistral read_config(const graft_config *c)
-{
-    mistral m = {0};
-    m.d = graft_dim(c, "hidden_size", 0);
-    m.f = graft_dim(c, "intermediate_size", 0);
-    m.heads = graft_dim(c, "num_attention_heads", 0);
-    m.layers = graft_dim(c, "num_hidden_layers", 0);
-    m.vocab = graft_dim(c, "vocab_size", 0);
-    m.eps = graft_real(c, "rms_norm_eps", 1e-6, 0.0, 1.0);
-    m.kv = graft_dim(c, "num_key_value_heads", m.heads);
-    m.head = graft_dim(c, "head_dim", m.d / m.heads);
-    m.tied = graft_flag(c, "tie_word_embeddings", 0);
-    m.window = c->api->value(c, "sliding_window") ? graft_dim(c, "sliding_window", 0) : 0; /* tokens seen back, itself included; null: all */
-    m.act = graft_text(c, "hidden_act", "silu");
-    return m;
-}
-
-static graft_value norm(graft_builder *b, const mistral *m, graft_value x, const char *name)
-{
-    return graft_rms_norm(b, x, graft_weight(b, name, GRAFT_ROLE_NORM, m->d, 0), m->eps, 0.0);
-}
-
-static graft_value attention(graft_builder *b, const mistral *m, const graft_model_inputs *in, graft_value x)
-{
-    graft_push(b, "self_attn");
-    graft_value q = graft_linear(b, x, "q_proj", m->heads * m->head, 0, GRAFT_ROLE_ATTN_Q);
-    graft_value k = graft_linear(b, x, "k_proj", m->kv * m->head, 0, GRAFT_ROLE_ATTN_K);
-    graft_value v = graft_linear(b, x, "v_proj", m->kv * m->head, 0, GRAFT_ROLE_ATTN_V);
-    q = graft_rope(b, q, in->positions, in->inv_freq, m->head, in->rope_scale, 0);
-    k = graft_rope(b, k, in->positions, in->inv_freq, m->head, in->rope_scale, 0);
-    graft_value o = graft_attention(b, q, k, v, in->sequences, m->heads, m->kv, m->window, 1.0 / sqrt((double)m->head), 0.0);
-    o = graft_mark(b, graft_linear(b, o, "o_proj", m->d, 0, GRAFT_ROLE_ATTN_O), GRAFT_ROLE_ATTN);
-    graft_pop(b);
-    return o;
-}
-
-static graft_value mlp(graft_builder *b, const mistral *m, graft_value x)
-{
-    graft_push(b, "mlp");
-    graft_value gate = graft_linear(b, x, "gate_proj", m->f, 0, GRAFT_ROLE_MLP_GATE);
-    graft_value up = graft_linear(b, x, "up_proj", m->f, 0, GRAFT_ROLE_MLP_UP);
-    graft_value y = graft_mark(b, graft_linear(b, graft_gated(b, gate, up, m->act), "down_proj", m->d, 0, GRAFT_ROLE_MLP_DOWN), GRAFT_ROLE_MLP);
-    graft_pop(b);
-    return y;
-}
 
 static graft_status build(void *self, const graft_config *cfg, graft_builder *b, const graft_model_inputs *in, graft_model_outputs *out, graft_error *err)
 {
     (void)self, (void)err;
-    const mistral m = read_config(cfg);
-    graft_push(b, "model");
-    graft_value embed = graft_weight(b, "embed_tokens.weight", GRAFT_ROLE_EMBED, m.vocab, m.d);
-    graft_value x = graft_embed(b, embed, in->tokens, graft_padding_row(cfg, m.vocab));
-    for (int64_t i = 0; i < m.layers; i++) {
-        graft_push_index(b, "layers", i);
-        x = graft_add(b, x, attention(b, &m, in, norm(b, &m, x, "input_layernorm.weight")));
-        x = graft_add(b, x, mlp(b, &m, norm(b, &m, x, "post_attention_layernorm.weight")));
-        x = graft_mark(b, x, GRAFT_ROLE_BLOCK);
-        graft_pop(b);
-    }
-    out->hidden = norm(b, &m, x, "norm.weight");
-    graft_pop(b);
-    out->head = m.tied ? embed : graft_weight(b, "lm_head.weight", GRAFT_ROLE_HEAD, m.vocab, m.d);
-    return GRAFT_OK;
+    graft_decoder m = graft_decoder_config(cfg);
+    m.window = graft_sliding_window(cfg);
+    return graft_decoder_build(b, cfg, &m, in, out, graft_prenorm_block);
 }
 
-/* GGUF files call this architecture llama. */
 static const graft_model_table mistral_table = {.size = sizeof mistral_table, .build = build, .class_name = "MistralForCausalLM"};
 
 GRAFT_ONE_TABLE("model", "graft.model/1", "mistral", "1.0.0", &mistral_table)

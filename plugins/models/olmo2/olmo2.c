@@ -1,118 +1,45 @@
 /* OLMo 2: no norm before a sublayer but one after it, and RMS norms over all of q and all of k before they rotate. OLMo Team 2025, arXiv 2501.00656. */
-#include "graft/model.h"
-#include "graft/ops.h"
+#include "graft/decoder.h"
 #include "graft/plugin.h"
 
-#include <math.h>
-
-typedef struct olmo2 {
-    int64_t d, f, heads, kv, head, layers, vocab;
-    int attn_bias, tied;
-    double eps;
-    const char *act;
-} olmo2;
-
-static olmo2 read_config(const graft_config *c)
+/* All heads of x [T, n * h] together. */
+static graft_value whole_norm(graft_builder *b, const graft_decoder *m, graft_value x, int64_t n, const char *name)
 {
-    olmo2 m = {0};
-    m.d = graft_dim(c, "hidden_size", 0);
-    m.f = graft_dim(c, "intermediate_size", 0);
-    m.heads = graft_dim(c, "num_attention_heads", 0);
-    m.layers = graft_dim(c, "num_hidden_layers", 0);
-    m.vocab = graft_dim(c, "vocab_size", 0);
-    m.eps = graft_real(c, "rms_norm_eps", 1e-5, 0.0, 1.0);
-    m.kv = graft_dim(c, "num_key_value_heads", m.heads);
-    m.head = graft_dim(c, "head_dim", m.d / m.heads);
-    m.attn_bias = graft_flag(c, "attention_bias", 0);
-    m.tied = graft_flag(c, "tie_word_embeddings", 0);
-    m.act = graft_text(c, "hidden_act", "silu");
-    return m;
-}
-
-static graft_value norm(graft_builder *b, const olmo2 *m, graft_value x, int64_t width, const char *name)
-{
-    return graft_rms_norm(b, x, graft_weight(b, name, GRAFT_ROLE_NORM, width, 0), m->eps, 0.0);
-}
-
-static graft_value attention(graft_builder *b, const olmo2 *m, const graft_model_inputs *in, graft_value x)
-{
-    graft_push(b, "self_attn");
-    graft_value q = graft_linear(b, x, "q_proj", m->heads * m->head, m->attn_bias, GRAFT_ROLE_ATTN_Q);
-    graft_value k = graft_linear(b, x, "k_proj", m->kv * m->head, m->attn_bias, GRAFT_ROLE_ATTN_K);
-    graft_value v = graft_linear(b, x, "v_proj", m->kv * m->head, m->attn_bias, GRAFT_ROLE_ATTN_V);
-    q = norm(b, m, q, m->heads * m->head, "q_norm.weight");
-    k = norm(b, m, k, m->kv * m->head, "k_norm.weight");
-    q = graft_rope(b, q, in->positions, in->inv_freq, m->head, in->rope_scale, 0);
-    k = graft_rope(b, k, in->positions, in->inv_freq, m->head, in->rope_scale, 0);
-    graft_value o = graft_attention(b, q, k, v, in->sequences, m->heads, m->kv, 0, 1.0 / sqrt((double)m->head), 0.0);
-    o = graft_mark(b, graft_linear(b, o, "o_proj", m->d, m->attn_bias, GRAFT_ROLE_ATTN_O), GRAFT_ROLE_ATTN);
+    graft_push(b, name);
+    const graft_value w = graft_weight(b, "weight", GRAFT_ROLE_NORM, n * m->head, 0);
     graft_pop(b);
-    return o;
+    return graft_rms_norm(b, x, w, m->eps, 0.0);
 }
 
-static graft_value mlp(graft_builder *b, const olmo2 *m, graft_value x)
+static graft_value block(graft_builder *b, const graft_decoder *m, const graft_model_inputs *in, graft_value x, int64_t layer)
 {
-    graft_push(b, "mlp");
-    graft_value gate = graft_linear(b, x, "gate_proj", m->f, 0, GRAFT_ROLE_MLP_GATE);
-    graft_value up = graft_linear(b, x, "up_proj", m->f, 0, GRAFT_ROLE_MLP_UP);
-    graft_value y = graft_mark(b, graft_linear(b, graft_gated(b, gate, up, m->act), "down_proj", m->d, 0, GRAFT_ROLE_MLP_DOWN), GRAFT_ROLE_MLP);
-    graft_pop(b);
-    return y;
+    x = graft_add(b, x, m->norm(b, m, graft_self_attention(b, m, in, x, layer), "post_attention_layernorm"));
+    return graft_add(b, x, m->norm(b, m, graft_mlp(b, m, x), "post_feedforward_layernorm"));
 }
 
 static graft_status build(void *self, const graft_config *cfg, graft_builder *b, const graft_model_inputs *in, graft_model_outputs *out, graft_error *err)
 {
     (void)self, (void)err;
-    const olmo2 m = read_config(cfg);
-    graft_push(b, "model");
-    graft_value embed = graft_weight(b, "embed_tokens.weight", GRAFT_ROLE_EMBED, m.vocab, m.d);
-    graft_value x = graft_embed(b, embed, in->tokens, graft_padding_row(cfg, m.vocab));
-    for (int64_t i = 0; i < m.layers; i++) {
-        graft_push_index(b, "layers", i);
-        x = graft_add(b, x, norm(b, &m, attention(b, &m, in, x), m.d, "post_attention_layernorm.weight"));
-        x = graft_add(b, x, norm(b, &m, mlp(b, &m, x), m.d, "post_feedforward_layernorm.weight"));
-        x = graft_mark(b, x, GRAFT_ROLE_BLOCK);
-        graft_pop(b);
-    }
-    out->hidden = norm(b, &m, x, m.d, "norm.weight");
-    graft_pop(b);
-    out->head = m.tied ? embed : graft_weight(b, "lm_head.weight", GRAFT_ROLE_HEAD, m.vocab, m.d);
-    return GRAFT_OK;
+    graft_decoder m = graft_decoder_config(cfg);
+    m.eps = graft_real(cfg, "rms_norm_eps", 1e-5, 0.0, 1.0);
+    m.qkv_bias = m.o_bias = graft_flag(cfg, "attention_bias", 0);
+    m.qk_norm = whole_norm;
+    return graft_decoder_build(b, cfg, &m, in, out, block);
 }
 
 static const graft_gguf_name gguf_names[] = {
-    {"token_embd.weight", "model.embed_tokens.weight", NULL},
-    {"blk.#.attn_q.weight", "model.layers.#.self_attn.q_proj.weight", NULL},
-    {"blk.#.attn_k.weight", "model.layers.#.self_attn.k_proj.weight", NULL},
-    {"blk.#.attn_v.weight", "model.layers.#.self_attn.v_proj.weight", NULL},
-    {"blk.#.attn_output.weight", "model.layers.#.self_attn.o_proj.weight", NULL},
-    {"blk.#.attn_q_norm.weight", "model.layers.#.self_attn.q_norm.weight", NULL},
-    {"blk.#.attn_k_norm.weight", "model.layers.#.self_attn.k_norm.weight", NULL},
-    {"blk.#.post_attention_norm.weight", "model.layers.#.post_attention_layernorm.weight", NULL},
-    {"blk.#.post_ffw_norm.weight", "model.layers.#.post_feedforward_layernorm.weight", NULL},
-    {"blk.#.ffn_gate.weight", "model.layers.#.mlp.gate_proj.weight", NULL},
-    {"blk.#.ffn_up.weight", "model.layers.#.mlp.up_proj.weight", NULL},
-    {"blk.#.ffn_down.weight", "model.layers.#.mlp.down_proj.weight", NULL},
-    {"output_norm.weight", "model.norm.weight", NULL},
-    {"output.weight", "lm_head.weight", NULL},
-    {NULL, NULL, NULL}};
+    GRAFT_GGUF_ENDS, GRAFT_GGUF_ATTENTION, GRAFT_GGUF_MLP,
+    GRAFT_GGUF_BLOCK("attn_q_norm", "self_attn.q_norm"), GRAFT_GGUF_BLOCK("attn_k_norm", "self_attn.k_norm"),
+    GRAFT_GGUF_BLOCK("post_attention_norm", "post_attention_layernorm"), GRAFT_GGUF_BLOCK("post_ffw_norm", "post_feedforward_layernorm"), GRAFT_GGUF_NO_MORE};
 
-static const graft_gguf_key gguf_keys[] = {
-    {"embedding_length", "hidden_size"},
-    {"block_count", "num_hidden_layers"},
-    {"feed_forward_length", "intermediate_size"},
-    {"attention.head_count", "num_attention_heads"},
-    {"attention.head_count_kv", "num_key_value_heads"},
-    {"attention.layer_norm_rms_epsilon", "rms_norm_eps"},
-    {"context_length", "max_position_embeddings"},
-    {NULL, NULL}};
+static const graft_gguf_key gguf_keys[] = {GRAFT_GGUF_KEYS, {"attention.layer_norm_rms_epsilon", "rms_norm_eps"}, GRAFT_GGUF_NO_MORE_KEYS};
 
 static const graft_model_table olmo2_table = {
     .size = sizeof olmo2_table,
     .build = build,
+    .class_name = "Olmo2ForCausalLM",
     .gguf_names = gguf_names,
     .gguf_keys = gguf_keys,
-    .class_name = "Olmo2ForCausalLM",
 };
 
 GRAFT_ONE_TABLE("model", "graft.model/1", "olmo2", "1.0.0", &olmo2_table)

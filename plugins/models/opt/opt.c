@@ -1,7 +1,6 @@
 /* OPT: learned positions that begin at row 2, LayerNorm before each sublayer (in the 350M model after it), ReLU. Zhang et al. 2022, arXiv 2205.01068.
  * Dropout of the configuration is for pretraining and is not applied. */
-#include "graft/model.h"
-#include "graft/ops.h"
+#include "graft/decoder.h"
 #include "graft/plugin.h"
 
 enum { FIRST_PLACE = 2 };
@@ -35,10 +34,7 @@ static opt read_config(const graft_config *c)
 static graft_value norm(graft_builder *b, const opt *m, graft_value x, const char *name)
 {
     if (!m->affine) return graft_layer_norm(b, x, graft_null_value(), graft_null_value(), 1e-5);
-    graft_push(b, name);
-    const graft_value w = graft_weight(b, "weight", GRAFT_ROLE_NORM, m->d, 0), c = graft_weight(b, "bias", GRAFT_ROLE_NORM, m->d, 0);
-    graft_pop(b);
-    return graft_layer_norm(b, x, w, c, 1e-5);
+    return graft_norm_affine(b, x, m->d, 1e-5, name);
 }
 
 static graft_value attention(graft_builder *b, const opt *m, const graft_model_inputs *in, graft_value x)

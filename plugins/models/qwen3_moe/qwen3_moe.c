@@ -1,147 +1,58 @@
 /* Qwen3-MoE: Qwen3's attention with norms on each head of q and k; in sparse layers a router chooses some experts for each token.
  * Yang et al. 2025, arXiv 2505.09388. */
-#include "graft/model.h"
-#include "graft/ops.h"
+#include "graft/decoder.h"
 #include "graft/plugin.h"
 
-#include <math.h>
-
 typedef struct qwen3_moe {
-    int64_t d, f, heads, kv, head, layers, vocab, window, experts, chosen, expert_f, step;
-    const graft_json *layer_types, *dense_layers; /* a text for each layer, or NULL */
-    int tied, bias, normed;
-    const char *act;
-    double eps;
+    graft_decoder m;
+    int64_t experts, chosen, expert_f, step;
+    int normed;
+    const graft_json *dense_layers; /* their numbers, or NULL */
 } qwen3_moe;
 
-static qwen3_moe read_config(const graft_config *c)
+static int is_sparse(const qwen3_moe *own, int64_t layer)
 {
-    qwen3_moe m = {0};
-    m.d = graft_dim(c, "hidden_size", 0);
-    m.f = graft_dim(c, "intermediate_size", 0);
-    m.heads = graft_dim(c, "num_attention_heads", 0);
-    m.layers = graft_dim(c, "num_hidden_layers", 0);
-    m.vocab = graft_dim(c, "vocab_size", 0);
-    m.eps = graft_real(c, "rms_norm_eps", 1e-6, 0.0, 1.0);
-    m.kv = graft_dim(c, "num_key_value_heads", m.heads);
-    m.head = graft_dim(c, "head_dim", m.d / m.heads);
-    m.bias = graft_flag(c, "attention_bias", 0);
-    m.experts = c->api->integer(c, "num_experts", 128, 0, INT32_MAX);
-    m.chosen = graft_dim(c, "num_experts_per_tok", 8);
-    m.expert_f = graft_dim(c, "moe_intermediate_size", 768);
-    m.step = graft_dim(c, "decoder_sparse_step", 1);
-    m.normed = graft_flag(c, "norm_topk_prob", 0);
-    m.dense_layers = c->api->value(c, "mlp_only_layers");
-    if (m.dense_layers && m.dense_layers->type != GRAFT_JSON_ARRAY) c->api->error(c, "mlp_only_layers", "must be a list of numbers of layers");
-    if (graft_flag(c, "output_router_logits", 0)) c->api->error(c, "output_router_logits", "must be false: the load-balancing loss is not computed");
-    m.tied = graft_flag(c, "tie_word_embeddings", 0);
-    m.window = graft_flag(c, "use_sliding_window", 0) ? graft_dim(c, "sliding_window", 4096) : 0;
-    m.layer_types = c->api->value(c, "layer_types");
-    if (m.layer_types && (m.layer_types->type != GRAFT_JSON_ARRAY || m.layer_types->count != m.layers)) c->api->error(c, "layer_types", "must be a list with one text for each layer");
-    m.act = graft_text(c, "hidden_act", "silu");
-    return m;
-}
-
-/* Tokens that layer i sees back, itself included; 0: all. */
-static int64_t window_of(const qwen3_moe *m, int64_t i)
-{
-    if (!m->layer_types) return m->window;
-    const char *type = graft_layer_text(m->layer_types, i);
-    return type && !strcmp(type, "sliding_attention") ? m->window : 0;
-}
-
-static graft_value norm(graft_builder *b, const qwen3_moe *m, graft_value x, const char *name)
-{
-    return graft_rms_norm(b, x, graft_weight(b, name, GRAFT_ROLE_NORM, m->d, 0), m->eps, 0.0);
-}
-
-/* Each head of x [T, n * head] by itself. */
-static graft_value head_norm(graft_builder *b, const qwen3_moe *m, graft_value x, int64_t n, const char *name)
-{
-    const int64_t heads[] = {GRAFT_DIM_TOKENS, n, m->head}, flat[] = {GRAFT_DIM_TOKENS, n * m->head};
-    const graft_value y = graft_rms_norm(b, graft_reshape(b, x, 3, heads), graft_weight(b, name, GRAFT_ROLE_NORM, m->head, 0), m->eps, 0.0);
-    return graft_reshape(b, y, 2, flat);
-}
-
-static graft_value attention(graft_builder *b, const qwen3_moe *m, const graft_model_inputs *in, graft_value x, int64_t window)
-{
-    graft_push(b, "self_attn");
-    graft_value q = graft_linear(b, x, "q_proj", m->heads * m->head, m->bias, GRAFT_ROLE_ATTN_Q);
-    graft_value k = graft_linear(b, x, "k_proj", m->kv * m->head, m->bias, GRAFT_ROLE_ATTN_K);
-    graft_value v = graft_linear(b, x, "v_proj", m->kv * m->head, m->bias, GRAFT_ROLE_ATTN_V);
-    q = head_norm(b, m, q, m->heads, "q_norm.weight");
-    k = head_norm(b, m, k, m->kv, "k_norm.weight");
-    q = graft_rope(b, q, in->positions, in->inv_freq, m->head, in->rope_scale, 0);
-    k = graft_rope(b, k, in->positions, in->inv_freq, m->head, in->rope_scale, 0);
-    graft_value o = graft_attention(b, q, k, v, in->sequences, m->heads, m->kv, window, 1.0 / sqrt((double)m->head), 0.0);
-    o = graft_mark(b, graft_linear(b, o, "o_proj", m->d, m->bias, GRAFT_ROLE_ATTN_O), GRAFT_ROLE_ATTN);
-    graft_pop(b);
-    return o;
-}
-
-static graft_value mlp(graft_builder *b, const qwen3_moe *m, graft_value x, int64_t width, const char *name)
-{
-    graft_push(b, name);
-    const graft_value gate = graft_linear(b, x, "gate_proj", width, 0, GRAFT_ROLE_MLP_GATE), up = graft_linear(b, x, "up_proj", width, 0, GRAFT_ROLE_MLP_UP);
-    const graft_value y = graft_linear(b, graft_gated(b, gate, up, m->act), "down_proj", m->d, 0, GRAFT_ROLE_MLP_DOWN);
-    graft_pop(b);
-    return y;
-}
-
-static int is_sparse(const qwen3_moe *m, int64_t layer)
-{
-    for (const graft_json *n = m->dense_layers ? m->dense_layers->child : NULL; n; n = n->next)
+    for (const graft_json *n = own->dense_layers ? own->dense_layers->child : NULL; n; n = n->next)
         if (n->type == GRAFT_JSON_NUMBER && n->integer == layer) return 0;
-    return m->experts > 0 && (layer + 1) % m->step == 0;
+    return own->experts > 0 && (layer + 1) % own->step == 0;
 }
 
-/* The sum of the chosen experts' MLPs, weighted by the router's probability or their share of it. */
-static graft_value routed(graft_builder *b, const qwen3_moe *m, graft_value x)
+static graft_value feed_forward(graft_builder *b, const qwen3_moe *own, graft_value x, int64_t layer)
 {
-    const int64_t one_row[] = {GRAFT_DIM_TOKENS, 1, m->d}, factors[] = {GRAFT_DIM_TOKENS, m->chosen, 1}, flat[] = {GRAFT_DIM_TOKENS, m->d};
-    const graft_value p = graft_topk(b, graft_softmax(b, graft_linear(b, x, "gate", m->experts, 0, GRAFT_ROLE_ROUTER)), m->chosen);
-    const graft_value ids = b->api->output(b, p, 1), share = m->normed ? graft_div(b, p, graft_sum(b, p, 1)) : p, rows = graft_reshape(b, x, 3, one_row);
-    graft_push(b, "experts");
-    const graft_value gate = graft_experts(b, rows, ids, "gate_proj", m->experts, m->expert_f), up = graft_experts(b, rows, ids, "up_proj", m->experts, m->expert_f);
-    const graft_value y = graft_experts(b, graft_gated(b, gate, up, m->act), ids, "down_proj", m->experts, m->d);
-    graft_pop(b);
-    return graft_reshape(b, graft_sum(b, graft_mul(b, y, graft_reshape(b, share, 3, factors)), 1), 2, flat);
-}
-
-static graft_value feed_forward(graft_builder *b, const qwen3_moe *m, graft_value x, int64_t layer)
-{
-    if (!is_sparse(m, layer)) return graft_mark(b, mlp(b, m, x, m->f, "mlp"), GRAFT_ROLE_MLP);
+    if (!is_sparse(own, layer)) return graft_mlp(b, &own->m, x);
     graft_push(b, "mlp");
-    const graft_value y = graft_mark(b, routed(b, m, x), GRAFT_ROLE_MLP);
+    const graft_value y = graft_mark(b, graft_softmax_moe(b, &own->m, x, own->chosen, own->experts, own->expert_f, own->normed, "gate_proj", "up_proj", "down_proj"), GRAFT_ROLE_MLP);
     graft_pop(b);
     return y;
+}
+
+static graft_value block(graft_builder *b, const graft_decoder *m, const graft_model_inputs *in, graft_value x, int64_t layer)
+{
+    x = graft_add(b, x, graft_self_attention(b, m, in, m->norm(b, m, x, "input_layernorm"), layer));
+    return graft_add(b, x, feed_forward(b, (const qwen3_moe *)m, m->norm(b, m, x, "post_attention_layernorm"), layer));
 }
 
 static graft_status build(void *self, const graft_config *cfg, graft_builder *b, const graft_model_inputs *in, graft_model_outputs *out, graft_error *err)
 {
     (void)self, (void)err;
-    const qwen3_moe m = read_config(cfg);
-    graft_push(b, "model");
-    graft_value embed = graft_weight(b, "embed_tokens.weight", GRAFT_ROLE_EMBED, m.vocab, m.d);
-    graft_value x = graft_embed(b, embed, in->tokens, graft_padding_row(cfg, m.vocab));
-    for (int64_t i = 0; i < m.layers; i++) {
-        graft_push_index(b, "layers", i);
-        x = graft_add(b, x, attention(b, &m, in, norm(b, &m, x, "input_layernorm.weight"), window_of(&m, i)));
-        x = graft_add(b, x, feed_forward(b, &m, norm(b, &m, x, "post_attention_layernorm.weight"), i));
-        x = graft_mark(b, x, GRAFT_ROLE_BLOCK);
-        graft_pop(b);
-    }
-    out->hidden = norm(b, &m, x, "norm.weight");
-    graft_pop(b);
-    out->head = m.tied ? embed : graft_weight(b, "lm_head.weight", GRAFT_ROLE_HEAD, m.vocab, m.d);
-    return GRAFT_OK;
+    qwen3_moe own = {.m = graft_decoder_config(cfg)};
+    own.m.qkv_bias = own.m.o_bias = graft_flag(cfg, "attention_bias", 0);
+    own.m.qk_norm = graft_norm_heads;
+    own.m.window = graft_flag(cfg, "use_sliding_window", 0) ? graft_dim(cfg, "sliding_window", 4096) : 0;
+    graft_decoder_slides(&own.m, cfg, NULL);
+    own.experts = cfg->api->integer(cfg, "num_experts", 128, 0, INT32_MAX);
+    own.chosen = graft_dim(cfg, "num_experts_per_tok", 8);
+    own.expert_f = graft_dim(cfg, "moe_intermediate_size", 768);
+    own.step = graft_dim(cfg, "decoder_sparse_step", 1);
+    own.normed = graft_flag(cfg, "norm_topk_prob", 0);
+    own.dense_layers = cfg->api->value(cfg, "mlp_only_layers");
+    if (own.dense_layers && own.dense_layers->type != GRAFT_JSON_ARRAY) cfg->api->error(cfg, "mlp_only_layers", "must be a list of numbers of layers");
+    if (graft_flag(cfg, "output_router_logits", 0)) cfg->api->error(cfg, "output_router_logits", "must be false: the load-balancing loss is not computed");
+    return graft_decoder_build(b, cfg, &own.m, in, out, block);
 }
 
 static const graft_weight_layout layouts[] = {
-    {"model.layers.#.mlp.experts.gate_proj.weight", "model.layers.#.mlp.experts.@.gate_proj.weight", GRAFT_STORED_STACKED},
-    {"model.layers.#.mlp.experts.up_proj.weight", "model.layers.#.mlp.experts.@.up_proj.weight", GRAFT_STORED_STACKED},
-    {"model.layers.#.mlp.experts.down_proj.weight", "model.layers.#.mlp.experts.@.down_proj.weight", GRAFT_STORED_STACKED},
-    {NULL, NULL, 0}};
+    GRAFT_STACKED_EXPERTS("mlp", "gate_proj"), GRAFT_STACKED_EXPERTS("mlp", "up_proj"), GRAFT_STACKED_EXPERTS("mlp", "down_proj"), {NULL, NULL, 0}};
 
 static const graft_config_word config_words[] = {{"num_local_experts", "num_experts"}, {NULL, NULL}};
 

@@ -3,6 +3,7 @@
 #define GRAFT_GRAFT_H
 #include "backend.h"
 #include "base.h"
+#include "decoder.h"
 #include "format.h"
 #include "graph.h"
 #include "method.h"
