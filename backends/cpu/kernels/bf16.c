@@ -92,18 +92,16 @@ PACK_TYPED(b_of_bf16, GRAFT_BF16, NR)
 PACK_TYPED(a_of_f32, GRAFT_F32, MR)
 PACK_TYPED(a_of_bf16, GRAFT_BF16, MR)
 
-/* May this operand of each product that reaches k0 .. k0 + kc be packed directly? Pairs must not straddle two products. */
-static int direct(const gemm *g, int64_t k0, int64_t kc, int of_b, float alpha)
+/* Does each product that reaches k0 .. k0 + kc begin with a pair there? Else pairs would straddle two of them. */
+static int paired(const gemm *g, int64_t k0, int64_t kc)
 {
     int64_t begin = 0;
-    for (int i = 0; i < g->terms; begin += g->t[i++].k) {
-        const term *t = &g->t[i];
-        if (begin >= k0 + kc || begin + t->k <= k0) continue;
-        const graft_dtype type = of_b ? t->tb : t->ta;
-        if ((begin > k0 && (begin - k0) % 2) || (type != GRAFT_F32 && type != GRAFT_BF16) || (of_b && t->alpha != alpha)) return 0;
-    }
+    for (int i = 0; i < g->terms; begin += g->t[i++].k)
+        if (begin > k0 && begin < k0 + kc && (begin - k0) % 2) return 0;
     return 1;
 }
+
+static int plain(graft_dtype t) { return t == GRAFT_F32 || t == GRAFT_BF16; }
 
 /* An f32 panel [k][width] to pairs. */
 INLINE void pair_up(const float *from, int64_t k, uint32_t *out, int width)
@@ -117,7 +115,7 @@ static int64_t a_bytes(int64_t k) { return (k + 1) / 2 * MR * 4; }
 
 static void pack_b(const gemm *g, float alpha, int64_t j, int64_t k0, int64_t kc, int64_t n_end, void *out, float *spare)
 {
-    if (!direct(g, k0, kc, 1, alpha)) {
+    if (!paired(g, k0, kc)) {
         K(pack_b_panel)
         (g, alpha, j, k0, kc, n_end, spare);
         pair_up(spare, kc, out, NR);
@@ -128,13 +126,21 @@ static void pack_b(const gemm *g, float alpha, int64_t j, int64_t k0, int64_t kc
         const term *t = &g->t[i];
         const int64_t from = most(k0, begin), k = least(k0 + kc, begin + t->k) - from, row = from - begin;
         if (k <= 0) continue;
-        (t->tb == GRAFT_F32 ? b_of_f32 : b_of_bf16)(t->b, t->trans_b ? j * t->ldb + row : row * t->ldb + j, t->ldb, !t->trans_b, least(NR, n_end - j), k, (uint32_t *)out + (from - k0) / 2 * NR);
+        uint32_t *to = (uint32_t *)out + (from - k0) / 2 * NR;
+        if (plain(t->tb) && t->alpha == alpha) {
+            (t->tb == GRAFT_F32 ? b_of_f32 : b_of_bf16)(t->b, t->trans_b ? j * t->ldb + row : row * t->ldb + j, t->ldb, !t->trans_b, least(NR, n_end - j), k, to);
+            continue;
+        }
+        const gemm one = {.m = g->m, .n = g->n, .terms = 1, .t = {*t}};
+        K(pack_b_panel)
+        (&one, alpha, j, row, k, n_end, spare);
+        pair_up(spare, k, to, NR);
     }
 }
 
 static void pack_a(const gemm *g, int64_t i0, int64_t i1, int64_t k0, int64_t kc, void *out, float *spare)
 {
-    if (!direct(g, k0, kc, 0, 1.0f)) {
+    if (!paired(g, k0, kc)) {
         K(pack_a_panel)
         (g, i0, i1, k0, kc, spare);
         pair_up(spare, kc, out, MR);
@@ -145,7 +151,15 @@ static void pack_a(const gemm *g, int64_t i0, int64_t i1, int64_t k0, int64_t kc
         const term *t = &g->t[i];
         const int64_t from = most(k0, begin), k = least(k0 + kc, begin + t->k) - from, row = from - begin;
         if (k <= 0) continue;
-        (t->ta == GRAFT_F32 ? a_of_f32 : a_of_bf16)(t->a, t->trans_a ? row * t->lda + i0 : i0 * t->lda + row, t->lda, t->trans_a, least(MR, i1 - i0), k, (uint32_t *)out + (from - k0) / 2 * MR);
+        uint32_t *to = (uint32_t *)out + (from - k0) / 2 * MR;
+        if (plain(t->ta)) {
+            (t->ta == GRAFT_F32 ? a_of_f32 : a_of_bf16)(t->a, t->trans_a ? row * t->lda + i0 : i0 * t->lda + row, t->lda, t->trans_a, least(MR, i1 - i0), k, to);
+            continue;
+        }
+        const gemm one = {.m = g->m, .n = g->n, .terms = 1, .t = {*t}};
+        K(pack_a_panel)
+        (&one, i0, i1, row, k, spare);
+        pair_up(spare, k, to, MR);
     }
 }
 
