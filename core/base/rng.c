@@ -175,20 +175,50 @@ void graft_numpy_permutation(uint64_t seed, int64_t n, int64_t *out)
 
 static void keep(graft_pcg64 *g, const pcg64 *p)
 {
-    *g = (graft_pcg64){{(uint64_t)p->state, (uint64_t)(p->state >> 64)}, {(uint64_t)p->increment, (uint64_t)(p->increment >> 64)}};
+    *g = (graft_pcg64){{(uint64_t)p->state, (uint64_t)(p->state >> 64)}, {(uint64_t)p->increment, (uint64_t)(p->increment >> 64)}, p->spare, p->has_spare};
+}
+
+static pcg64 take(const graft_pcg64 *g)
+{
+    return (pcg64){.state = (u128)g->state[1] << 64 | g->state[0], .increment = (u128)g->increment[1] << 64 | g->increment[0], .spare = g->spare, .has_spare = g->has_spare};
 }
 
 void graft_pcg64_seed(graft_pcg64 *g, uint64_t seed)
 {
-    pcg64 p;
+    pcg64 p = {0};
     pcg_seed(&p, seed);
     keep(g, &p);
 }
 
-double graft_pcg64_double(graft_pcg64 *g)
+uint64_t graft_pcg64_next(graft_pcg64 *g)
 {
-    pcg64 p = {.state = (u128)g->state[1] << 64 | g->state[0], .increment = (u128)g->increment[1] << 64 | g->increment[0]};
+    pcg64 p = take(g);
     const uint64_t x = pcg_next(&p);
     keep(g, &p);
-    return (double)(x >> 11) * 0x1p-53;
+    return x;
+}
+
+double graft_pcg64_double(graft_pcg64 *g) { return (double)(graft_pcg64_next(g) >> 11) * 0x1p-53; }
+
+uint32_t graft_pcg64_integer(graft_pcg64 *g, uint32_t most)
+{
+    const uint32_t range = most + 1;
+    if (!most) return 0;
+    pcg64 p = take(g);
+    uint64_t m = (uint64_t)pcg_next32(&p) * range;
+    if ((uint32_t)m < range)
+        for (const uint32_t least = (UINT32_MAX - most) % range; (uint32_t)m < least;) m = (uint64_t)pcg_next32(&p) * range;
+    keep(g, &p);
+    return (uint32_t)(m >> 32);
+}
+
+void graft_pcg64_shuffle(graft_pcg64 *g, void **items, int64_t n)
+{
+    pcg64 p = take(g);
+    for (int64_t i = n - 1; i > 0; i--) {
+        const uint64_t j = bounded(&p, (uint64_t)i);
+        void *const kept = items[i];
+        items[i] = items[j], items[j] = kept;
+    }
+    keep(g, &p);
 }

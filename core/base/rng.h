@@ -18,9 +18,12 @@ void     graft_numpy_shuffled(graft_mt19937 *g, int64_t n, int64_t *out);
 uint32_t graft_numpy_below(graft_mt19937 *g, uint32_t most);
 
 /* numpy.random.default_rng(seed): SeedSequence, PCG64; double: its random(), in [0, 1). */
-typedef struct graft_pcg64 { uint64_t state[2], increment[2]; } graft_pcg64; /* low half first */
-void   graft_pcg64_seed(graft_pcg64 *g, uint64_t seed);
-double graft_pcg64_double(graft_pcg64 *g);
+typedef struct graft_pcg64 { uint64_t state[2], increment[2]; uint32_t spare; int has_spare; } graft_pcg64; /* low half first; spare: half a draw for the next 32 bits */
+void     graft_pcg64_seed(graft_pcg64 *g, uint64_t seed);
+double   graft_pcg64_double(graft_pcg64 *g);
+uint64_t graft_pcg64_next(graft_pcg64 *g);                    /* 64 bits */
+uint32_t graft_pcg64_integer(graft_pcg64 *g, uint32_t most);  /* integers(0, most + 1): Lemire's bounds, nothing drawn when most is 0; most below 2^32 - 1 */
+void     graft_pcg64_shuffle(graft_pcg64 *g, void **items, int64_t n); /* shuffle() of a list */
 
 /* numpy.random.default_rng(seed).permutation(n): SeedSequence, PCG64, bounded draws as numpy. For val_size. */
 void graft_numpy_permutation(uint64_t seed, int64_t n, int64_t *out);

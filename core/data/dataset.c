@@ -100,9 +100,10 @@ struct graft_dataset {
     int neat;
     graft_dataset_options how; /* PAIRS: cutoff_len, preference */
     workspace *work;
+    graft_stream *stream; /* else NULL: its samples are this one's */
 };
 
-static graft_dataset *dataset_on(graft_corpus *corpus)
+graft_dataset *graft_dataset_on(graft_corpus *corpus)
 {
     graft_dataset *d = graft_calloc(1, sizeof *d);
     if (!d || !(d->work = graft_calloc(1, sizeof *d->work))) return graft_free(d), NULL;
@@ -114,7 +115,7 @@ graft_dataset *graft_dataset_empty(void)
 {
     graft_error err = GRAFT_ERROR_INIT;
     graft_corpus *c = graft_corpus_new();
-    graft_dataset *d = c && !graft_cache_open(NULL, NULL, 0, 0, &c->set[0], &err) ? dataset_on(c) : NULL;
+    graft_dataset *d = c && !graft_cache_open(NULL, NULL, 0, 0, &c->set[0], &err) ? graft_dataset_on(c) : NULL;
     if (d) c->sets = 1;
     graft_corpus_free(c);
     return d;
@@ -123,6 +124,7 @@ graft_dataset *graft_dataset_empty(void)
 void graft_dataset_free(graft_dataset *d)
 {
     if (!d) return;
+    graft_stream_free(d->stream);
     graft_corpus_free(d->corpus);
     graft_arena_free(d->work->arena);
     graft_free(d->work->data);
@@ -133,7 +135,7 @@ void graft_dataset_free(graft_dataset *d)
     graft_free(d);
 }
 
-int64_t graft_dataset_count(const graft_dataset *d) { return (int64_t)(d->layout == SINGLE ? d->n : d->n_blocks); }
+int64_t graft_dataset_count(const graft_dataset *d) { return d->stream ? graft_stream_count(d->stream) : (int64_t)(d->layout == SINGLE ? d->n : d->n_blocks); }
 const char *graft_dataset_keep(graft_dataset *d, const char *text) { return graft_arena_copy(d->corpus->arena, text, strlen(text)); }
 
 void graft_dataset_forget(const graft_dataset *d)
@@ -245,6 +247,7 @@ static graft_status pair_at(const graft_dataset *d, int64_t i, graft_sample *out
 
 graft_status graft_dataset_get(const graft_dataset *d, int64_t i, graft_sample *out, graft_error *err)
 {
+    if (d->stream) return graft_stream_get(d->stream, i, out, err);
     if (++d->work->read > 256) graft_dataset_forget(d);
     if (d->layout == BINS) return bin_at(d, i, out, err);
     if (d->layout == TEXTS) return texts_at(d, i, out, err);
@@ -266,6 +269,7 @@ graft_sample graft_dataset_at(const graft_dataset *d, int64_t i)
 graft_sample_size graft_dataset_measure(const graft_dataset *d, int64_t i)
 {
     graft_sample_size s = {.n = d->block_tokens, .rows = d->block_tokens, .sequences = 1, .labelled = d->block_tokens};
+    if (d->stream) return graft_stream_largest(d->stream);
     if (d->layout == TEXTS) return s;
     if (d->layout == PAIRS) return (graft_sample_size){.n = d->pair[i].n, .rows = d->pair[i].n, .sequences = 2, .labelled = d->pair[i].labelled};
     if (d->layout == SINGLE) {
@@ -433,7 +437,7 @@ static graft_status pick_window(graft_load *l, graft_dataset *to, const int32_t 
 }
 
 /* Records come in windows; where several workers are asked for, each has a run of them and its own windows. */
-static graft_status pick(graft_load *l, graft_dataset *to, const int32_t *order, int64_t from, int64_t end)
+graft_status graft_load_pick(graft_load *l, graft_dataset *to, const int32_t *order, int64_t from, int64_t end)
 {
     const int packs = graft_load_packs(l->o);
     const int64_t n = end - from, size = l->o->preprocessing_batch_size > 0 ? l->o->preprocessing_batch_size : 1000;
@@ -461,12 +465,12 @@ static graft_status split(graft_load *l, graft_dataset *train, graft_dataset **e
 {
     const int64_t n = (int64_t)l->n_records;
     const double v = l->o->val_size;
-    if (!(v > 0)) return pick(l, train, NULL, 0, n);
+    if (!(v > 0)) return graft_load_pick(l, train, NULL, 0, n);
     const int64_t held = v >= 1 ? (v < (double)INT32_MAX ? (int64_t)v : INT32_MAX) : (int64_t)ceil(v * (double)n);
     if (held >= n) return graft_fail(l->err, GRAFT_BAD_INPUT, "val_size", "%g of %lld records leaves none to train on; lower it", v, (long long)n);
     int64_t *wide = graft_calloc((size_t)n + 1, sizeof *wide);
     int32_t *order = (int32_t *)(void *)wide; /* the same numbers, packed into the first half */
-    graft_status status = wide && (*eval = dataset_on(l->corpus)) ? GRAFT_OK : no_memory(l->err);
+    graft_status status = wide && (*eval = graft_dataset_on(l->corpus)) ? GRAFT_OK : no_memory(l->err);
     if (!status) {
         graft_numpy_permutation(l->o->seed, n, wide);
         for (int64_t i = 0; i < n; i++) {
@@ -474,8 +478,8 @@ static graft_status split(graft_load *l, graft_dataset *train, graft_dataset **e
             order[i] = (int32_t)v_i;
         }
     }
-    if (!status) status = pick(l, *eval, order, 0, held);
-    if (!status) status = pick(l, train, order, held, n);
+    if (!status) status = graft_load_pick(l, *eval, order, 0, held);
+    if (!status) status = graft_load_pick(l, train, order, held, n);
     graft_free(wide);
     return status;
 }
@@ -509,13 +513,18 @@ graft_status graft_dataset_load(const graft_registry *r, const graft_dataset_opt
     if (check(o, err)) return err->code;
     graft_load *l = graft_calloc(1, sizeof *l);
     graft_status status = GRAFT_OK;
-    if (!l || !(l->corpus = graft_corpus_new()) || !(*train = dataset_on(l->corpus))) {
+    if (!l || !(l->corpus = graft_corpus_new()) || !(*train = graft_dataset_on(l->corpus))) {
         status = no_memory(err);
         goto out;
     }
     l->how = *o;
     l->how.cutoff_len -= o->packing >= GRAFT_PACKING_ON;
     l->registry = r, l->o = o, l->t = t, l->tok = tok, l->err = err;
+    if (o->streaming) {
+        status = graft_stream_open(l, &(*train)->stream, eval);
+        l = NULL;
+        goto out;
+    }
     if ((status = graft_load_sets(l)) || (status = mix(l)) || (status = split(l, *train, eval))) goto out;
     take_sentences(l);
     *report = l->report;

@@ -61,6 +61,11 @@ typedef struct graft_dataset_options {
     const char *cache_dir;       /* folder of the token cache; NULL: samples stay in memory */
     int64_t cache_from;          /* sets of so many bytes are kept there; 0: 8 MiB */
     int overwrite_cache;         /* made anew */
+    int streaming;               /* nothing is tokenised before it is asked for: records pass a shuffle buffer. Samples are asked for in turn; registry, template,
+                                  * tokenizer and the texts of these options must then outlive the dataset */
+    int64_t buffer_size;         /* records of the shuffle buffer; 0: 16384 */
+    int64_t stream_samples;      /* how many samples there are: as many as the run takes; the data begins anew when it ends */
+    int64_t stream_window;       /* how far back a sample may be asked for again: those of an update */
     struct graft_mt19937 *draws; /* the generator of num_samples, gone on with by what is loaded next; NULL: one of its own */
 } graft_dataset_options;
 

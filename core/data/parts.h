@@ -38,14 +38,15 @@ typedef struct graft_load {
     graft_record_copy block[GRAFT_BLOCK];
     graft_made made[GRAFT_BLOCK];
     int64_t n_block;
-    graft_arena *arena; /* the block's texts */
+    graft_arena *arena;    /* the block's texts */
+    graft_cache *bad_into; /* where bad records are counted; NULL: in the report */
 } graft_load;
 
 /* ---- read.c ---- */
 /* All sets that the names say, each drawn from and cut as its entry and the options want; l->records, l->set_size. */
 graft_status graft_load_sets(graft_load *l);
-/* Renders and tokenises record i of the block. [any] */
-void graft_load_make(void *load, int64_t i);
+/* Renders and tokenises the block in parallel, appends it to c, empties it. */
+graft_status graft_load_flush(graft_load *l, graft_cache *c);
 /* The files of an entry's path in their order; the caller frees with graft_dir_list_free. */
 graft_status graft_load_files(graft_load *l, const char *path, char ***files, size_t *n);
 /* An open file with the format that reads it. */
@@ -57,16 +58,28 @@ typedef struct graft_load_stream {
 } graft_load_stream;
 graft_status graft_load_open(graft_load *l, const char *path, const graft_json *entry, graft_load_stream *out);
 void graft_load_close(graft_load_stream *s);
-/* The next record into r (its texts in a); *end at the end. */
+/* The next record into r (its texts in a); *end at the end. Bad ones are errors, or counted and skipped. */
 graft_status graft_load_next(graft_load *l, graft_load_stream *s, graft_record_copy *r, graft_arena *a, int *end);
 /* The next name of a list "a, b"; 0 at its end. Errors: a name that is too long. */
 int graft_load_name(const char **list, char name[4096]);
 graft_status graft_load_entry(graft_load *l, const char *name, const graft_json **entry, char **path);
 
 /* ---- dataset.c ---- */
+graft_dataset *graft_dataset_on(graft_corpus *corpus);
+/* Samples of l->records[order[from .. end)] (order NULL: from .. end), packed in windows where that is asked for. */
+graft_status graft_load_pick(graft_load *l, graft_dataset *to, const int32_t *order, int64_t from, int64_t end);
 graft_corpus *graft_corpus_new(void);
 void graft_corpus_free(graft_corpus *c); /* one reference */
 graft_status graft_load_probabilities(graft_load *l, int64_t sets, double *out);
 int graft_load_packs(const graft_dataset_options *o);
+
+/* ---- stream.c ---- */
+typedef struct graft_stream graft_stream;
+/* Takes l over, also when it fails. *eval: the first val_size records, or NULL. */
+graft_status graft_stream_open(graft_load *l, graft_stream **out, graft_dataset **eval);
+void graft_stream_free(graft_stream *s);
+int64_t graft_stream_count(const graft_stream *s);
+graft_status graft_stream_get(graft_stream *s, int64_t i, graft_sample *out, graft_error *err);
+graft_sample_size graft_stream_largest(const graft_stream *s); /* no sample is larger */
 
 #endif

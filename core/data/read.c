@@ -25,7 +25,7 @@ static graft_status no_memory(graft_error *err) { return graft_fail(err, GRAFT_N
 
 /* ---- a block of records ---------------------------------------------------------------------------------------------------------------- */
 
-void graft_load_make(void *load, int64_t i)
+static void make_one(void *load, int64_t i)
 {
     graft_load *l = load;
     if (l->o->preference) graft_preference_make(&l->block[i], &l->how, l->t, l->tok, &l->made[i]);
@@ -34,12 +34,13 @@ void graft_load_make(void *load, int64_t i)
 }
 
 /* A record that is none: an error, or counted and skipped where that is asked for. */
-static graft_status bad_record(graft_load *l, graft_cache *c)
+static graft_status bad_record(graft_load *l)
 {
     if (!l->o->skip_bad_records || l->err->code != GRAFT_BAD_INPUT) return l->err->code;
     char sentence[1400];
     snprintf(sentence, sizeof sentence, "%s: %s", l->err->where, l->err->message);
-    graft_cache_bad(c, sentence);
+    if (l->bad_into) graft_cache_bad(l->bad_into, sentence);
+    else if (!l->report.bad++) graft_log(GRAFT_LOG_WARNING, "a bad record is skipped, and so are others: %s", sentence);
     *l->err = (graft_error)GRAFT_ERROR_INIT;
     return GRAFT_OK;
 }
@@ -52,7 +53,7 @@ static graft_status append_one(graft_load *l, graft_cache *c, int64_t i)
     if (m->status) {
         *l->err = m->err;
         if (!l->err->where[0]) snprintf(l->err->where, sizeof l->err->where, "%s", l->block[i].place);
-        return bad_record(l, c);
+        return bad_record(l);
     }
     if (!dropped && m->cut && l->o->drop_overlong) {
         snprintf(overlong, sizeof overlong, "it has %lld tokens, cutoff_len is %lld", (long long)(m->n + m->cut), (long long)l->how.cutoff_len);
@@ -63,11 +64,10 @@ static graft_status append_one(graft_load *l, graft_cache *c, int64_t i)
     return graft_cache_drop(c, sentence, m->dropped ? 0 : m->cut, l->err);
 }
 
-/* Renders and tokenises the block, appends it, empties it. */
-static graft_status flush(graft_load *l, graft_cache *c)
+graft_status graft_load_flush(graft_load *l, graft_cache *c)
 {
     graft_status status = GRAFT_OK;
-    graft_parallel(l->n_block, graft_load_make, l);
+    graft_parallel(l->n_block, make_one, l);
     for (int64_t i = 0; i < l->n_block; i++) {
         if (!status) status = append_one(l, c, i);
         graft_made_free(&l->made[i]);
@@ -80,8 +80,12 @@ static graft_status flush(graft_load *l, graft_cache *c)
 
 graft_status graft_load_next(graft_load *l, graft_load_stream *s, graft_record_copy *r, graft_arena *a, int *end)
 {
-    graft_record_init(r, a);
-    if (((const graft_format_table *)s->plugin->table)->next(s->stream, &r->base, end, l->err)) return l->err->code;
+    for (;;) {
+        const int64_t from = s->source->api->tell(s->source);
+        graft_record_init(r, a);
+        if (!((const graft_format_table *)s->plugin->table)->next(s->stream, &r->base, end, l->err)) break;
+        if (s->source->api->tell(s->source) == from || bad_record(l)) return l->err->code; /* no further record can be found there */
+    }
     if (*end) return GRAFT_OK;
     const char *place = s->source->api->place(s->source);
     return (r->place = graft_arena_copy(a, place, strlen(place))) ? GRAFT_OK : no_memory(l->err);
@@ -102,14 +106,13 @@ static graft_status read_stream(graft_load *l, graft_cache *c, graft_load_stream
         const int64_t before = graft_cache_records(c);
         while (!end && l->n_block < GRAFT_BLOCK && !(most && before + l->n_block >= most)) {
             if (!l->arena && !(l->arena = graft_arena_new())) return no_memory(l->err);
-            const int64_t from = s->source->api->tell(s->source);
-            if (!graft_load_next(l, s, &l->block[l->n_block], l->arena, &end)) l->n_block += !end;
-            else if (s->source->api->tell(s->source) == from || bad_record(l, c)) return l->err->code; /* no further record can be found there */
+            if (graft_load_next(l, s, &l->block[l->n_block], l->arena, &end)) return l->err->code;
+            l->n_block += !end;
         }
         graft_error cannot = GRAFT_ERROR_INIT; /* a format that cannot say where it is: the set is kept when its file ends */
         const int told = !end && !table->tell(s->stream, &at->cursor, &cannot);
         at->record = graft_source_record(s->source);
-        if (flush(l, c)) return l->err->code;
+        if (graft_load_flush(l, c)) return l->err->code;
         const int enough = most && graft_cache_records(c) >= most;
         if (told && graft_cache_mark(c, at, enough, l->err)) return l->err->code;
         say_progress(c, before, path);
@@ -337,6 +340,7 @@ static graft_status read_set(graft_load *l, const char *path, const graft_json *
     graft_cache **c = &all->set[all->sets];
     graft_status status = graft_load_files(l, path, &files, &n);
     if (!status) status = open_cache(l, entry, files, n, c);
+    l->bad_into = *c;
     if (!status) {
         graft_cache_place at = *graft_cache_end(*c);
         while (!status && !at.ended && !(most && graft_cache_records(*c) >= most)) {
@@ -347,6 +351,7 @@ static graft_status read_set(graft_load *l, const char *path, const graft_json *
         }
     }
     graft_dir_list_free(files, n);
+    l->bad_into = NULL;
     if (status) return status;
     const int64_t records = graft_cache_records(*c), first = all->first[all->sets], want = most && most < records ? most : records;
     all->first[++all->sets] = first + records;
