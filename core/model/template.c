@@ -121,13 +121,21 @@ static graft_status member_of(reader *r, const graft_json *v)
     return REFUSE(r, v, "a template has no key \"%s\"%s%s%s", v->key, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 }
 
-static graft_status defaults(reader *r)
+static void empty_thought(graft_template *t)
 {
-    graft_template *t = r->t;
+    const char *both = graft_arena_printf(t->arena, "%s%s", t->thought[0].s, t->thought[1].s);
+    t->empty_thought = (graft_slice){both, both ? strlen(both) : 0};
+}
+
+graft_template *graft_template_blank(const char *name, graft_error *err)
+{
+    graft_template *t = graft_calloc(1, sizeof *t);
+    if (!t || !(t->arena = graft_arena_new()) || !(t->name = graft_arena_copy(t->arena, name, strlen(name)))) return graft_template_close(t), graft_fail(err, GRAFT_NO_MEMORY, NULL, "out of memory"), NULL;
     t->tools = "default";
     t->thought[0] = (graft_slice){"<think>\n", 8}, t->thought[1] = (graft_slice){"\n</think>\n\n", 11};
     t->call[0] = (graft_slice){"<tool_call>", 11}, t->call[1] = (graft_slice){"</tool_call>", 12};
-    return GRAFT_OK;
+    empty_thought(t);
+    return t;
 }
 
 static graft_status load(graft_template *t, const char *path, graft_error *err)
@@ -137,14 +145,11 @@ static graft_status load(graft_template *t, const char *path, graft_error *err)
     const graft_json *root = NULL;
     graft_status status = a ? graft_json_parse_file(a, path, 1 << 20, GRAFT_JSON_STRICT_KEYS, &root, err) : graft_fail(err, GRAFT_NO_MEMORY, path, "out of memory");
     if (!status && root->type != GRAFT_JSON_OBJECT) status = REFUSE(&r, root, "a template file holds one object");
-    if (!status) status = defaults(&r);
+    t->empty_thought = (graft_slice){0};
     for (const graft_json *v = status ? NULL : root->child; v && !status; v = v->next) status = member_of(&r, v);
     if (!status && (!t->user.n || !t->assistant.n)) status = REFUSE(&r, root, "a template needs \"user\" and \"assistant\"");
     if (!status && t->replace_eos && !t->n_stop_words) status = REFUSE(&r, root, "\"replace_eos\" needs a stop word to replace it by");
-    if (!status && !t->empty_thought.s) {
-        const char *both = graft_arena_printf(t->arena, "%s%s", t->thought[0].s, t->thought[1].s);
-        t->empty_thought = (graft_slice){both, both ? strlen(both) : 0};
-    }
+    if (!status && !t->empty_thought.s) empty_thought(t);
     if (!status && !t->function.n) t->function = t->assistant;
     if (!status && !t->observation.n) t->observation = t->user;
     graft_arena_free(a);
@@ -170,8 +175,8 @@ static graft_status unknown_name(const char *dir, const char *name, graft_error 
 graft_status graft_template_open(const char *dir, const char *name, graft_template **out, graft_error *err)
 {
     *out = NULL;
-    graft_template *t = graft_calloc(1, sizeof *t);
-    if (!t || !(t->arena = graft_arena_new()) || !(t->name = graft_arena_copy(t->arena, name, strlen(name)))) return graft_template_close(t), graft_fail(err, GRAFT_NO_MEMORY, NULL, "out of memory");
+    graft_template *t = graft_template_blank(name, err);
+    if (!t) return err->code;
     const char *file = graft_arena_printf(t->arena, "%s/%s.json", dir, name);
     graft_status status = GRAFT_OK;
     if (!file) status = graft_fail(err, GRAFT_NO_MEMORY, NULL, "out of memory");

@@ -80,5 +80,11 @@ const char *graft_template_text_end(const graft_template *t);
 int graft_template_efficient_eos(const graft_template *t);
 /* The thought that stands in for a missing one, NULL: the template is none that reasons. */
 const char *graft_template_empty_thought(const graft_template *t, size_t *bytes);
+/* The template as transformers' chat_template and as an ollama Modelfile's TEMPLATE: system, user and assistant texts. bos, eos: their spellings, or NULL. */
+struct graft_str;
+void graft_template_jinja(const graft_template *t, const char *bos, const char *eos, struct graft_str *out);
+void graft_template_ollama(const graft_template *t, const char *bos, const char *eos, struct graft_str *out);
+/* No template is named: the one that the tokenizer's chat template amounts to, found by rendering conversations with it; "empty" when it has none. */
+graft_status graft_template_of_tokenizer(const char *dir, const graft_tokenizer *tok, graft_template **out, graft_error *err);
 
 #endif

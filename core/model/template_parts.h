@@ -29,6 +29,9 @@ struct graft_template {
     int reasoning, system_in_user, efficient_eos, replace_eos, replace_jinja;
 };
 
+/* template.c: one without slots. NULL when out of memory. */
+graft_template *graft_template_blank(const char *name, graft_error *err);
+
 /* template_tools.c: the text that tells a model its tools, and a call as the model is to write it (content: thought, JSON of one call or several). */
 graft_status graft_tools_prompt(const graft_template *t, const graft_template_options *o, graft_arena *a, const char *tools, graft_slice *out, graft_error *err);
 graft_status graft_tools_call(const graft_template *t, graft_arena *a, const char *content, size_t bytes, graft_slice *out, graft_error *err);

@@ -9,6 +9,8 @@
  *     trajectory/RUN train.yaml, steps.jsonl                      a whole training run (--model NAME=FOLDER of the yaml)
  *     gguf           TYPE.gguf, expect.safetensors                values of quantised tensors
  *     optim, sampling, tokenizer ...                              the functions of that name
+ *     samples        CASE.jsonl, infer_seqlen.json, rng.json ...  the data pipeline and its functions (--data FOLDER: where tokenizers/ and datasets/ lie)
+ *     template       _index.json, NAME.json, legacy/NAME.json     chat templates
  */
 #ifndef TESTS_GOLDEN_H
 #define TESTS_GOLDEN_H
@@ -34,7 +36,7 @@ typedef struct golden_session {
     graft_device device;
     const char *model_name[16], *model_path[16];
     int n_models;
-    const char *data; /* --data: the datasets of trajectories, or NULL */
+    const char *data; /* --data: the datasets of trajectories, the root of the paths in samples; or NULL */
     const char *work; /* a folder for files */
 } golden_session;
 int golden_spawn(const char *const argv[]);                               /* runs a program, no shell; its wait status */
@@ -104,6 +106,9 @@ int golden_smollm2(golden_session *s, const char *path);
 int golden_trajectory(golden_session *s, const char *path);
 int golden_gguf(golden_session *s, const char *path);
 int golden_optim(golden_session *s, const char *path);     /* optimizers, clipping */
-int golden_functions(golden_session *s, const char *path); /* schedules, sampling, tokenizer, samples ... */
+int golden_functions(golden_session *s, const char *path); /* schedules, sampling, tokenizer ... */
+int golden_data(golden_session *s, const char *path);      /* samples, template; one file of them: */
+int golden_samples(golden_session *s, const char *file);
+int golden_template_file(const char *file);
 
 #endif

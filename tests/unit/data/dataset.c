@@ -1,4 +1,4 @@
-/* Datasets: the zoo of bad files, reports, splits, sniffing, names. (What samples hold is samples.c.) */
+/* Datasets: the zoo of bad files, reports, splits, sniffing, names. (What samples hold: tests/golden/samples.c.) */
 #include "core/data/dataset.h"
 
 #include "core/base/error.h"
