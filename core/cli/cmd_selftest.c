@@ -189,7 +189,7 @@ static graft_status choose(selftest *t, graft_registry *r, graft_error *err)
 
 static graft_status open_one(const graft_candidate *b, const graft_config *options, graft_device *d, graft_error *err)
 {
-    *d = (graft_device){.name = b->backend, .table = b->plugin->table, .info = b->info};
+    *d = graft_device_of(b);
     const graft_status status = d->table->open(b->plugin->self, b->device, options, &d->dev, err);
     return status || !options ? status : graft_backend_said_check(b->backend, options, err);
 }

@@ -12,11 +12,17 @@
 enum { MAX_CANDIDATES = 64,
        MAX_LOWERED = 32 };
 
+graft_device graft_device_of(const graft_candidate *c)
+{
+    return (graft_device){.name = c->backend, .table = c->plugin->table, .info = c->info, .async = c->plugin->door->table(c->plugin->self, "graft.backend.async/1")};
+}
+
+int graft_device_lost(const graft_device *d) { return d->dev && d->async && GRAFT_HAS(graft_backend_async_table, d->async, lost) && d->async->lost && d->async->lost(d->dev); }
+
 static graft_status open_candidate(const graft_candidate *c, const graft_config *options, graft_device *out, graft_error *err)
 {
-    const graft_backend_table *table = c->plugin->table;
-    *out = (graft_device){.name = c->backend, .table = table, .info = c->info};
-    return table->open(c->plugin->self, c->device, options, &out->dev, err);
+    *out = graft_device_of(c);
+    return out->table->open(c->plugin->self, c->device, options, &out->dev, err);
 }
 
 /* Best first; a candidate that declines at the last moment gives way to the next. */

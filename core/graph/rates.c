@@ -157,7 +157,7 @@ static void keep(const char *file, const graft_backend_rates *r)
 graft_status graft_rates_of(const graft_candidate *c, int again, graft_backend_rates *out, int *kept, graft_error *err)
 {
     char driver[160] = "";
-    graft_device d = {.name = c->backend, .table = c->plugin->table, .info = c->info};
+    graft_device d = graft_device_of(c);
     const graft_backend_probe_table *probe = probe_of(c);
     if (probe && probe->driver(c->plugin->self, c->device, driver, (int32_t)sizeof driver, err)) return err->code;
     *out = (graft_backend_rates){.size = (uint32_t)sizeof *out};

@@ -2,6 +2,7 @@
 #include "core/graph/run.h"
 
 #include "core/base/error.h"
+#include "core/graph/overlap.h"
 #include "core/graph/plan.h"
 #include "core/graph/store.h"
 
@@ -12,10 +13,12 @@ struct graft_exec {
     const graft_device *device;
     graft_plan *plan;
     void *compiled;
-    void *buffers[GRAFT_PLACES];   /* INPUT, OUTPUT, CONSTANT: this program's own */
-    int64_t extent[GRAFT_SYMBOLS]; /* of the last run */
-    int64_t *given;                /* by input: bytes set since creation, -1 not yet */
-    int ran;
+    void *buffers[GRAFT_PLACES];      /* INPUT, OUTPUT, CONSTANT: this program's own */
+    graft_overlap *overlap;           /* NULL: the device works while the host waits */
+    char *answers;                    /* then: what the last two runs put out, in turn; NULL when that is much */
+    int64_t extent[2][GRAFT_SYMBOLS]; /* of the last two runs, in turn */
+    uint64_t started, ended;          /* runs                                        */
+    int64_t *given;                   /* by input: bytes set since creation, -1 not yet */
 };
 
 /* ---- making ----------------------------------------------------------------------------------------------------------- */
@@ -51,6 +54,14 @@ static graft_status own_buffers(graft_exec *e, graft_error *err)
     return GRAFT_OK;
 }
 
+static graft_status keep_answers(graft_exec *e, graft_error *err)
+{
+    const int64_t bytes = e->plan->bytes[GRAFT_PLACE_OUTPUT];
+    if (!bytes || bytes > GRAFT_OVERLAP_OUTPUTS) return GRAFT_OK;
+    e->answers = graft_calloc(2, (size_t)bytes);
+    return e->answers ? GRAFT_OK : graft_fail(err, GRAFT_NO_MEMORY, NULL, "no memory for a program");
+}
+
 graft_status graft_exec_new(const graft_graph *g, graft_store *s, const int64_t capacity[GRAFT_SYMBOLS], uint64_t seed, graft_exec **out, graft_error *err)
 {
     *out = NULL;
@@ -69,6 +80,10 @@ graft_status graft_exec_new(const graft_graph *g, graft_store *s, const int64_t 
     status = check_claims(e, err);
     if (!status) status = own_buffers(e, err);
     if (!status) status = e->device->table->compile(e->device->dev, &e->plan->program, &e->compiled, err);
+    if (!status)
+        status = graft_overlap_new(e->device, e->buffers[GRAFT_PLACE_INPUT], e->plan->bytes[GRAFT_PLACE_INPUT], e->buffers[GRAFT_PLACE_OUTPUT], e->plan->bytes[GRAFT_PLACE_OUTPUT],
+                                   e->plan->n_inputs, &e->overlap, err);
+    if (!status && !e->overlap) status = keep_answers(e, err);
 out:
     if (status) graft_exec_free(e);
     else *out = e;
@@ -78,11 +93,13 @@ out:
 void graft_exec_free(graft_exec *e)
 {
     if (!e) return;
+    graft_overlap_free(e->overlap);
     if (e->compiled) e->device->table->discard(e->compiled);
     for (int i = 0; i < GRAFT_PLACES; i++)
         if (e->buffers[i]) e->device->table->release(e->device->dev, e->buffers[i]);
     graft_plan_free(e->plan);
     graft_free(e->given);
+    graft_free(e->answers);
     graft_free(e);
 }
 
@@ -112,6 +129,7 @@ graft_status graft_exec_set(graft_exec *e, const char *name, const void *data, i
         const graft_tensor *t = &e->plan->program.tensors[at];
         if (bytes < 0 || bytes > t->bytes) return graft_fail(err, GRAFT_INTERNAL, name, "the input has %lld bytes, the program was planned for at most %lld", (long long)bytes, (long long)t->bytes);
         e->given[i] = bytes;
+        if (e->overlap) return graft_overlap_set(e->overlap, i, t->offset, data, bytes, err);
         return bytes ? e->device->table->upload(e->device->dev, e->buffers[GRAFT_PLACE_INPUT], t->offset, data, bytes, err) : GRAFT_OK;
     }
     return graft_fail(err, GRAFT_INTERNAL, name, "the program has no input of this name");
@@ -131,9 +149,13 @@ static graft_status check_run(const graft_exec *e, const int64_t extent[GRAFT_SY
     return GRAFT_OK;
 }
 
-graft_status graft_exec_run(graft_exec *e, const int64_t extent[GRAFT_SYMBOLS], uint64_t step, int training, graft_error *err)
+static char *answers_of(const graft_exec *e, uint64_t run) { return e->answers ? e->answers + (int64_t)(run % 2) * e->plan->bytes[GRAFT_PLACE_OUTPUT] : NULL; }
+
+graft_status graft_exec_start(graft_exec *e, const int64_t extent[GRAFT_SYMBOLS], uint64_t step, int training, graft_error *err)
 {
     graft_status status = check_run(e, extent, err);
+    if (!status && e->overlap && graft_overlap_running(e->overlap) == 2) status = graft_exec_wait(e, err);
+    if (!status && !e->started) status = e->device->table->sync(e->device->dev, err); /* an earlier program's arena may be given back now */
     if (!status) status = graft_store_reserve_arena(e->store, e->plan->bytes[GRAFT_PLACE_ARENA], err);
     if (status) return status;
     void *places[GRAFT_PLACES];
@@ -143,11 +165,28 @@ graft_status graft_exec_run(graft_exec *e, const int64_t extent[GRAFT_SYMBOLS], 
     places[GRAFT_PLACE_ARENA] = graft_store_buffer(e->store, GRAFT_PLACE_ARENA);
     graft_run r = {.size = (uint32_t)sizeof r, .places = places, .step = step, .training = training};
     memcpy(r.extent, extent, sizeof r.extent);
-    memcpy(e->extent, extent, sizeof e->extent);
-    status = e->device->table->run(e->compiled, &r, err);
-    if (!status) status = e->device->table->sync(e->device->dev, err);
+    memcpy(e->extent[e->started % 2], extent, sizeof r.extent);
+    if (e->overlap) status = graft_overlap_begin(e->overlap, &places[GRAFT_PLACE_INPUT], err);
+    if (!status) status = e->device->table->run(e->compiled, &r, err);
+    if (!status) status = e->overlap ? graft_overlap_begun(e->overlap, err) : e->device->table->sync(e->device->dev, err);
+    if (!status && e->answers) status = e->device->table->download(e->device->dev, e->buffers[GRAFT_PLACE_OUTPUT], 0, answers_of(e, e->started), e->plan->bytes[GRAFT_PLACE_OUTPUT], err);
     graft_store_ran(e->store);
-    e->ran = !status;
+    e->started += !status;
+    return status;
+}
+
+graft_status graft_exec_wait(graft_exec *e, graft_error *err)
+{
+    if (e->ended == e->started) return GRAFT_OK;
+    const graft_status status = e->overlap ? graft_overlap_wait(e->overlap, err) : GRAFT_OK;
+    e->ended++;
+    return status;
+}
+
+graft_status graft_exec_run(graft_exec *e, const int64_t extent[GRAFT_SYMBOLS], uint64_t step, int training, graft_error *err)
+{
+    graft_status status = graft_exec_start(e, extent, step, training, err);
+    while (!status && e->ended < e->started) status = graft_exec_wait(e, err);
     return status;
 }
 
@@ -156,9 +195,12 @@ graft_status graft_exec_get(graft_exec *e, const char *name, void *to, int64_t b
     for (int32_t i = 0; i < e->plan->n_outputs; i++) {
         if (strcmp(e->plan->outputs[i].name, name)) continue;
         const graft_tensor *t = &e->plan->program.tensors[e->plan->outputs[i].tensor];
-        if (!e->ran) return graft_fail(err, GRAFT_INTERNAL, name, "an output was asked for before the program ran");
-        const int64_t have = bytes_at(t, e->extent);
+        if (!e->ended) return graft_fail(err, GRAFT_INTERNAL, name, "an output was asked for before the program ran");
+        const int64_t have = bytes_at(t, e->extent[(e->ended - 1) % 2]);
         if (bytes != have) return graft_fail(err, GRAFT_INTERNAL, name, "the output has %lld bytes, %lld were asked for", (long long)have, (long long)bytes);
+        const char *answers = e->overlap ? graft_overlap_outputs(e->overlap) : answers_of(e, e->ended - 1);
+        if (answers && bytes) memcpy(to, answers + t->offset, (size_t)bytes);
+        if (answers) return GRAFT_OK;
         return bytes ? e->device->table->download(e->device->dev, e->buffers[GRAFT_PLACE_OUTPUT], t->offset, to, bytes, err) : GRAFT_OK;
     }
     return graft_fail(err, GRAFT_INTERNAL, name, "the program has no output of this name");

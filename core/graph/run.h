@@ -13,7 +13,12 @@ typedef struct graft_device {
     void *dev;
     graft_device_info info;
     uint32_t compute; /* what training, evaluation and generation may multiply in (graft_graph.compute); 0: f32 */
+    const graft_backend_async_table *async; /* NULL: it works while the host waits */
 } graft_device;
+/* What a candidate will be once it is open: dev is NULL. */
+graft_device graft_device_of(const graft_candidate *c);
+/* 1: the device is gone, every call fails; only closing and opening it again can help. */
+int graft_device_lost(const graft_device *d);
 
 /* wanted NULL or "auto": the best candidate that opens, each that declines is said in one line; else that backend or an error.
  * options: the backend's own ("threads" ...), may be NULL. [control] */
@@ -78,5 +83,10 @@ int64_t graft_exec_workspace(const graft_exec *e); /* what the backend holds for
 graft_status graft_exec_set(graft_exec *e, const char *name, const void *data, int64_t bytes, graft_error *err);
 graft_status graft_exec_run(graft_exec *e, const int64_t extent[GRAFT_SYMBOLS], uint64_t step, int training, graft_error *err); /* waits for the end */
 graft_status graft_exec_get(graft_exec *e, const char *name, void *to, int64_t bytes, graft_error *err);                        /* output by name, after a run */
+/* The same in two halves, so that the host prepares the next inputs meanwhile: start, set and start the next, wait for the first, get its outputs. At most two
+ * runs are under way. What only the data can get wrong is said by the last wait. On a device without queues of its own start does all. Only for programs whose
+ * outputs are no more than a megabyte. */
+graft_status graft_exec_start(graft_exec *e, const int64_t extent[GRAFT_SYMBOLS], uint64_t step, int training, graft_error *err);
+graft_status graft_exec_wait(graft_exec *e, graft_error *err); /* for the oldest; nothing when none is under way */
 
 #endif

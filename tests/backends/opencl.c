@@ -1,5 +1,6 @@
 /* tests/backends/opencl.c - the OpenCL backend on a real device, where there is one (PoCL makes one of a processor): whole runs equal to those on the default
  * backend, a checkpoint that goes on on the other one, the second queue and its events, the choice by name. */
+#include "tests/backends/overlap.h"
 #include "tests/e2e/world.h"
 
 #include "core/base/config.h"
@@ -224,6 +225,33 @@ START_TEST(queues_wait_for_each_other)
 }
 END_TEST
 
+/* The inputs of the next run are sent while this one is under way; the answers are those of runs one after the other. */
+START_TEST(runs_overlap)
+{
+    enum { ROUNDS = 40 };
+    static float answers[ROUNDS * OVERLAP_N];
+    static const char *const backends[] = {"opencl", "reference"};
+    graft_candidate c;
+    graft_device d;
+    overlap_rig r;
+    if (!usable(&c)) return;
+    for (size_t b = 0; b < 2; b++) {
+        double kept[OVERLAP_N] = {0};
+        ck_assert_ok(graft_device_open(registry, backends[b], NULL, &d, &err));
+        ck_assert(!graft_device_lost(&d) && (d.async != NULL) == (b == 0));
+        ck_assert_ok(overlap_open(&r, &d, &err));
+        ck_assert_ok(overlap_use(&r, ROUNDS, answers, &err));
+        for (int k = 0; k < ROUNDS; k++)
+            for (int i = 0; i < OVERLAP_N; i++) {
+                kept[i] += k + i + 100 * (k - k % 3);
+                ck_assert_msg((double)answers[k * OVERLAP_N + i] == 2.0 * kept[i], "%s: round %d, %d: expected %g, found %g", backends[b], k, i, 2.0 * kept[i], (double)answers[k * OVERLAP_N + i]);
+            }
+        overlap_close(&r);
+        graft_device_close(&d);
+    }
+}
+END_TEST
+
 /* A driver through a processor must not be chosen before the processor's own backend. */
 START_TEST(a_processor_scores_below_its_own_backend)
 {
@@ -251,6 +279,7 @@ static void cases(TCase *tc)
     tcase_add_test(tc, selftest_passes_and_reports);
     tcase_add_test(tc, matmul_in_groups);
     tcase_add_test(tc, queues_wait_for_each_other);
+    tcase_add_test(tc, runs_overlap);
     tcase_add_test(tc, a_processor_scores_below_its_own_backend);
 }
 

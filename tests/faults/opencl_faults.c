@@ -1,6 +1,7 @@
 /* tests/faults/opencl_faults.c - the OpenCL backend over a driver that computes nothing and fails on demand: every call in turn, no device, no memory,
  * kernels that do not build, a device that is lost, a spoilt cache. Each time one sentence, and nothing left behind. */
 #include "tests/backends/device.h"
+#include "tests/backends/overlap.h"
 #include "tests/faults/opencl.h"
 
 #include "core/base/file.h"
@@ -202,6 +203,51 @@ START_TEST(every_call_fails_in_turn)
 }
 END_TEST
 
+/* The host's own use of the second queue: inputs sent ahead, answers fetched behind. 3 rounds, 2 under way. */
+static graft_status whole_overlap(graft_error *err)
+{
+    static float answers[3 * OVERLAP_N];
+    overlap_rig r = {NULL, NULL, NULL};
+    graft_device d = {.name = "opencl"};
+    void *self = NULL;
+    const graft_plugin *door = door_of("opencl")();
+    *err = (graft_error){.size = (uint32_t)sizeof *err};
+    ck_assert_int_eq(door->init(&counting, &self, err), GRAFT_OK);
+    d.table = door->table(self, "graft.backend/1"), d.async = door->table(self, "graft.backend.async/1");
+    graft_status status = d.table->open(self, 0, NULL, &d.dev, err);
+    if (!status) status = overlap_open(&r, &d, err);
+    if (!status) status = overlap_use(&r, 3, answers, err);
+    if (d.dev) ck_assert_int_eq(graft_device_lost(&d), status == GRAFT_DEVICE && fake->fail_code == -36);
+    overlap_close(&r);
+    graft_device_close(&d);
+    door->fini(self);
+    return status;
+}
+
+START_TEST(every_call_fails_in_turn_while_runs_overlap)
+{
+    static const int32_t codes[] = {-4, -5, -36};
+    graft_error err;
+    begin();
+    ck_assert_msg(whole_overlap(&err) == GRAFT_OK, "%s", err.message);
+    for (int c = 0; c < 3; c++) {
+        int64_t n = 0, reported = 0;
+        fake->fail_code = codes[c];
+        do {
+            fake->fail_at = ++n, fake->calls = 0, fake->failed = NULL;
+            const graft_status status = whole_overlap(&err);
+            const char *name = fake->failed;
+            if (status) is_sentence(&err, name), reported++;
+            ck_assert_msg(fake->live == 0 && fake->used == 0 && blocks == 0, "call %lld (%s) failed and left %lld objects, %lld bytes, %lld blocks", (long long)n, name ? name : "none",
+                          (long long)fake->live, (long long)fake->used, (long long)blocks);
+        } while (fake->failed);
+        printf("overlap, code %d: %lld calls failed in turn, %lld reported\n", codes[c], (long long)n - 1, (long long)reported);
+        ck_assert_int_gt(reported, 60);
+    }
+    end();
+}
+END_TEST
+
 START_TEST(no_device_is_no_error)
 {
     graft_error err = {.size = (uint32_t)sizeof err};
@@ -322,6 +368,7 @@ END_TEST
 static void cases(TCase *tc)
 {
     tcase_add_test(tc, every_call_fails_in_turn);
+    tcase_add_test(tc, every_call_fails_in_turn_while_runs_overlap);
     tcase_add_test(tc, no_device_is_no_error);
     tcase_add_test(tc, devices_are_chosen_by_number);
     tcase_add_test(tc, no_memory_is_said_when_it_is_asked_for);
