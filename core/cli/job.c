@@ -7,9 +7,22 @@
 #include <math.h>
 #include <string.h>
 
-/* use_muon is LLaMA-Factory's way to name an optimiser. */
+/* use_galore: LLaMA-Factory's keys, where they are given, over transformers' optim_args. */
+static graft_status choose_galore(const graft_args *x, graft_optim_options *o, graft_error *err)
+{
+    char args[512];
+    const char *name = graft_args_text(x, "optim"), *more = graft_args_text(x, "optim_args");
+    if (strncmp(name, "adamw", 5) != 0 || strstr(name, "8bit")) return graft_fail(err, GRAFT_UNSUPPORTED, "use_galore", "GaLore is there for adamw in f32: leave out optim=%s", name);
+    const int n = snprintf(args, sizeof args, "rank=%lld, update_proj_gap=%lld, scale=%.17g, proj_type=%s%s%s", (long long)graft_args_int(x, "galore_rank"), (long long)graft_args_int(x, "galore_update_interval"), graft_args_real(x, "galore_scale"), graft_args_text(x, "galore_proj_type"), more ? ", " : "", more ? more : "");
+    if (n >= (int)sizeof args) return graft_fail(err, GRAFT_BAD_INPUT, "optim_args", "it is longer than %zu bytes", sizeof args - 128);
+    o->galore_target = graft_args_text(x, "galore_target");
+    return graft_optim_choose(o, "galore_adamw", args, err);
+}
+
+/* use_muon and use_galore are LLaMA-Factory's ways to name an optimiser. */
 static graft_status choose_optim(const graft_args *x, graft_optim_options *o, graft_error *err)
 {
+    if (graft_args_flag(x, "use_galore")) return choose_galore(x, o, err);
     return graft_optim_choose(o, graft_args_flag(x, "use_muon") ? "muon" : graft_args_text(x, "optim"), graft_args_text(x, "optim_args"), err);
 }
 
@@ -70,6 +83,8 @@ static graft_status read_options(graft_job *j, graft_error *err)
     const char *memory = graft_args_text(x, "memory");
     graft_status s = memory ? graft_parse_bytes(memory, &j->o.memory_bytes, err) : GRAFT_OK;
     if (!s) s = choose_optim(x, &j->o.optim, err);
+    for (int i = 0; !s && i < j->s.n_methods && graft_args_flag(x, "use_galore"); i++)
+        if (j->s.methods[i].table->files) s = graft_fail(err, GRAFT_UNSUPPORTED, "use_galore", "GaLore is for training the model's own weights, and %s trains few others: use finetuning_type full or freeze", j->s.methods[i].name);
     return s ? s : check_stage(x, err);
 }
 

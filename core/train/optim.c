@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const graft_optim *const optimisers[] = {&graft_optim_adamw, &graft_optim_adamw_8bit, &graft_optim_sgd, &graft_optim_lion, &graft_optim_adafactor, &graft_optim_muon};
+static const graft_optim *const optimisers[] = {&graft_optim_adamw, &graft_optim_adamw_8bit, &graft_optim_sgd, &graft_optim_lion, &graft_optim_adafactor, &graft_optim_muon, &graft_optim_galore};
 enum { OPTIMISERS = sizeof optimisers / sizeof *optimisers };
 
 /* transformers' names. Those of one line differ in who computes or where the states lie, not in what is computed. */
@@ -36,6 +36,8 @@ static const struct {
     {"paged_lion_32bit", &graft_optim_lion},
     {"lion", &graft_optim_lion},
     {"muon", &graft_optim_muon},
+    {"galore_adamw", &graft_optim_galore},
+    {"galore_adamw_layerwise", &graft_optim_galore}, /* there each gradient is dropped after its own step, and not clipped */
 };
 enum { NAMES = sizeof names / sizeof *names };
 
@@ -53,7 +55,8 @@ int graft_optim_is_state(const char *name)
 
 enum { REAL,
        FLAG,
-       COUNT };
+       COUNT,
+       SIDE };
 
 typedef struct argument {
     const char *key;
@@ -79,6 +82,10 @@ static const argument arguments[] = {
     {"scale_parameter", &graft_optim_adafactor, FLAG, AT(scale_parameter), 0, 0},
     {"relative_step", &graft_optim_adafactor, FLAG, AT(relative_step), 0, 0},
     {"warmup_init", &graft_optim_adafactor, FLAG, AT(warmup_init), 0, 0},
+    {"rank", &graft_optim_galore, COUNT, AT(galore_rank), 1, 1 << 20},
+    {"update_proj_gap", &graft_optim_galore, COUNT, AT(galore_interval), 1, 1 << 30},
+    {"scale", &graft_optim_galore, REAL, AT(galore_scale), 0, INFINITY},
+    {"proj_type", &graft_optim_galore, SIDE, AT(galore_side), 0, 0},
 };
 enum { ARGUMENTS = sizeof arguments / sizeof *arguments };
 
@@ -93,6 +100,17 @@ static graft_status refuse(const char *key, const char *value, const char *expec
     return graft_fail(err, GRAFT_BAD_INPUT, "optim_args", "%s expects %s, found '%s'", key, expected, value);
 }
 
+static graft_status take_side(graft_galore_side *to, const char *value, graft_error *err)
+{
+    const char *word = "std reverse_std right left full"; /* in the order of graft_galore_side */
+    for (int i = 0; *word; i++) {
+        const size_t n = strcspn(word, " ");
+        if (strlen(value) == n && !strncmp(value, word, n)) return *to = (graft_galore_side)i, GRAFT_OK;
+        word += n + strspn(word + n, " ");
+    }
+    return refuse("proj_type", value, "std, reverse_std, right, left or full", err);
+}
+
 static graft_status take_value(graft_optim_options *o, const argument *a, const char *value, graft_error *err)
 {
     void *to = (char *)o + a->offset;
@@ -103,6 +121,7 @@ static graft_status take_value(graft_optim_options *o, const argument *a, const 
         memcpy(to, &flag, sizeof flag);
         return GRAFT_OK;
     }
+    if (a->type == SIDE) return take_side(to, value, err);
     const double v = strtod(value, &end);
     snprintf(expected, sizeof expected, "a %s from %g and below %g", a->type == COUNT ? "whole number" : "number", a->low, a->high);
     if (end == value || *end || !(v >= a->low && v < a->high) || (a->type == COUNT && v != floor(v))) return refuse(a->key, value, expected, err);
@@ -166,6 +185,7 @@ graft_status graft_optim_choose(graft_optim_options *o, const char *name, const 
     o->dampening = 0.0;
     o->ns_steps = 5;
     o->eps1 = 1e-30, o->eps2 = 1e-3, o->clip_threshold = 1.0, o->decay_rate = -0.8;
+    o->galore_rank = 128, o->galore_interval = 200, o->galore_scale = 0.25, o->galore_side = GRAFT_GALORE_STD;
     o->first_moment = o->scale_parameter = o->relative_step = o->warmup_init = 0;
     const graft_status s = args ? take_arguments(o, args, err) : GRAFT_OK;
     if (s) return s;

@@ -14,6 +14,14 @@ enum { GRAFT_OPTIM_NUMBERS = 8,
        GRAFT_OPTIM_STATES = 8 };
 
 typedef struct graft_optim graft_optim;
+typedef struct graft_store graft_store;
+
+/* Which side of a gradient GaLore projects: proj_type, in this order. */
+typedef enum graft_galore_side { GRAFT_GALORE_STD,
+                                 GRAFT_GALORE_REVERSE,
+                                 GRAFT_GALORE_RIGHT,
+                                 GRAFT_GALORE_LEFT,
+                                 GRAFT_GALORE_FULL } graft_galore_side;
 
 /* What an update does. kind NULL: AdamW. Only betas, epsilon, weight_decay and max_grad_norm may change once the graphs are made. */
 typedef struct graft_optim_options {
@@ -25,6 +33,10 @@ typedef struct graft_optim_options {
     double eps1, eps2, clip_threshold, decay_rate;   /* adafactor: of squares, of the weight's size; of the step's RMS; exponent of the step */
     int first_moment;                                /* adafactor: beta1 is given */
     int scale_parameter, relative_step, warmup_init; /* adafactor */
+    int galore_rank, galore_interval;                /* galore: directions kept, and for how many steps */
+    double galore_scale;
+    graft_galore_side galore_side;
+    const char *galore_target; /* words of module names, NULL or "all": every linear but the head */
 } graft_optim_options;
 
 /* One weight while its step is emitted. */
@@ -44,6 +56,8 @@ struct graft_optim {
     void (*numbers)(const graft_optim_options *o, int64_t t, double rate, double decay, double factor, double row[GRAFT_OPTIM_NUMBERS]);
     float still[GRAFT_OPTIM_NUMBERS];
     int decays_all; /* biases and norms too */
+    /* Host's work before the step, while the gradients are in the store: of the weights that step, each at its step t (from 1). NULL: none. */
+    graft_status (*prepare)(const graft_optim_options *o, graft_store *s, const char *const *weights, const int64_t *t, int32_t n, graft_error *err);
 };
 
 /* transformers' names of `optim` and their defaults there, and "muon"; args: "key=value, key=value" or NULL. The betas, epsilon and decay are set before.
@@ -54,7 +68,7 @@ const graft_optim *graft_optim_of(const graft_optim_options *o);
 int graft_optim_is_state(const char *name);
 
 /* ---- for the files of optimisers ------------------------------------------------------------------------------------------- */
-extern const graft_optim graft_optim_adamw, graft_optim_adamw_8bit, graft_optim_sgd, graft_optim_lion, graft_optim_adafactor, graft_optim_muon;
+extern const graft_optim graft_optim_adamw, graft_optim_adamw_8bit, graft_optim_sgd, graft_optim_lion, graft_optim_adafactor, graft_optim_muon, graft_optim_galore;
 
 /* A state leaf of the weight; like the weight when rank is -1. */
 graft_value graft_optim_state(const graft_optim_leaf *x, const char *prefix, graft_dtype dtype, int rank, const int64_t *dims);

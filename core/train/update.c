@@ -82,6 +82,7 @@ graft_status graft_update_graphs(graft_update *u, const graft_graph *train, cons
 
 graft_status graft_update_compile(graft_update *u, graft_store *store, const int64_t capacity[GRAFT_SYMBOLS], uint64_t seed, graft_error *err)
 {
+    u->store = store;
     graft_status s = graft_exec_new(u->norm, store, capacity, seed, &u->run_norm, err);
     if (!s) s = graft_exec_new(u->step, store, capacity, seed, &u->run_step, err);
     return s;
@@ -119,6 +120,25 @@ static void fill_hyper(graft_update *u, const graft_update_options *o, int64_t t
     }
 }
 
+/* The optimiser's own work on the host, for the weights that step. */
+static graft_status prepare(const graft_update *u, const graft_update_options *o, int64_t t, graft_error *err)
+{
+    const graft_optim *optim = graft_optim_of(o);
+    if (!optim->prepare) return GRAFT_OK;
+    const char **weights = graft_calloc((size_t)u->n_leaves, sizeof *weights);
+    int64_t *steps = graft_calloc((size_t)u->n_leaves, sizeof *steps);
+    int32_t n = 0;
+    for (int32_t i = 0; weights && steps && i < u->n_leaves; i++) {
+        if (!u->leaves[i].active) continue;
+        weights[n] = u->leaves[i].name;
+        steps[n++] = t - u->leaves[i].skipped;
+    }
+    const graft_status s = weights && steps ? optim->prepare(o, u->store, weights, steps, n, err) : graft_fail(err, GRAFT_NO_MEMORY, NULL, "no memory for the optimiser");
+    graft_free(weights);
+    graft_free(steps);
+    return s;
+}
+
 graft_status graft_update_run(graft_update *u, const graft_update_options *o, int64_t t, double rate, double *norm, graft_error *err)
 {
     const int64_t none[GRAFT_SYMBOLS] = {0};
@@ -128,6 +148,8 @@ graft_status graft_update_run(graft_update *u, const graft_update_options *o, in
     if (s) return s;
     *norm = sqrt((double)sum);
     if (!isfinite(*norm)) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "the norm of the gradients is %s", isnan(*norm) ? "not a number" : "infinite");
+    s = prepare(u, o, t, err);
+    if (s) return s;
     fill_hyper(u, o, t, rate, o->max_grad_norm > 0 ? fmin(1.0, o->max_grad_norm / (*norm + 1e-6)) : 1.0);
     s = graft_exec_set(u->run_step, "hyper", u->hyper, (int64_t)sizeof *u->hyper * GRAFT_OPTIM_NUMBERS * u->n_leaves, err);
     return s ? s : graft_exec_run(u->run_step, none, 0, 0, err);

@@ -25,6 +25,7 @@ typedef struct graft_update_leaf {
 typedef struct graft_update {
     graft_graph *norm, *step;
     graft_exec *run_norm, *run_step;
+    graft_store *store; /* where compiled for; not owned */
     graft_update_leaf *leaves; /* rows of hyper; names are the step graph's */
     float *hyper;
     int32_t n_leaves;

@@ -39,6 +39,7 @@ static const struct {
     {"Adafactor", "adafactor", "scale_parameter=true, relative_step=true", 0, 0.999, 0},
     {"Lion", "lion_32bit", "", 1e-4, 0.99, 0},
     {"Muon", "muon", "", 1e-3, 0.95, 0.1},
+    {"GaLoreAdamW", "galore_adamw", "", 1e-3, 0.999, 0},
 };
 
 /* An option of the optimiser's own that optim_args takes. */
@@ -46,6 +47,7 @@ static void add_argument(char *args, size_t room, const char *key, const graft_j
 {
     const size_t at = strlen(args);
     if (v->type == GRAFT_JSON_NUMBER) snprintf(args + at, room - at, "%s%s=%.17g", at ? ", " : "", key, v->number);
+    else if (v->type == GRAFT_JSON_TEXT) snprintf(args + at, room - at, "%s%s=%s", at ? ", " : "", key, v->text);
     else if (v->type == GRAFT_JSON_BOOL) snprintf(args + at, room - at, "%s%s=%s", at ? ", " : "", key, v->integer ? "true" : "false");
 }
 

@@ -153,12 +153,36 @@ START_TEST(chosen_by_name)
 }
 END_TEST
 
+/* GaLore by LLaMA-Factory's keys: fewer bytes of optimiser in the plan, a run that goes on bit for bit across a change of directions. */
+START_TEST(galore)
+{
+    make_world("methods-galore");
+    graft_arena *a = graft_arena_new();
+    int64_t bytes[2];
+    for (int i = 0; i < 2; i++) {
+        const graft_json *v = NULL;
+        expect_status(0, graft("plan", at("@/run.yaml"), "--json", "finetuning_type=freeze", "freeze_trainable_layers=2", i ? "use_galore=true" : "seed=42", i ? "galore_rank=2" : "seed=42"));
+        ck_assert_ok(graft_json_parse(a, "out", said_out, strlen(said_out), 0, &v, &err));
+        bytes[i] = graft_json_get(v, "optimiser")->integer;
+    }
+    ck_assert_msg(bytes[1] * 3 < bytes[0], "%lld bytes, without %lld", (long long)bytes[1], (long long)bytes[0]);
+    graft_arena_free(a);
+    train_to("whole", "finetuning_type=full", "use_galore=true", "galore_update_interval=4");
+    expect_status(0, graft("train", at("@/run.yaml"), "--output_dir", at("@/again"), "max_steps=6", "finetuning_type=full", "use_galore=true", "galore_update_interval=4", at("resume_from_checkpoint=@/whole/checkpoint-5")));
+    same("whole", "again", "model.safetensors");
+    same("whole", "again", "checkpoint-6/optimiser.safetensors");
+    expect_status(1, graft("train", at("@/run.yaml"), "--output_dir", at("@/no"), "use_galore=true"));
+    expect_said(said_err, "GaLore is for training the model's own weights, and lora trains few others");
+}
+END_TEST
+
 static void cases(TCase *tc)
 {
     tcase_set_timeout(tc, 300);
     tcase_add_test(tc, two_methods_in_one_run);
     tcase_add_test(tc, an_adapter_and_the_base);
     tcase_add_test(tc, refused_together);
+    tcase_add_test(tc, galore);
     tcase_add_test(tc, on_top_of_others);
     tcase_add_test(tc, chosen_by_name);
 }

@@ -139,7 +139,7 @@ END_TEST
 /* A weight that rests keeps its bits under every optimiser, from the first step or later. */
 START_TEST(rests)
 {
-    static const char *const all[] = {"adamw_torch", "adamw_8bit", "sgd", "lion_32bit", "adafactor", "muon"};
+    static const char *const all[] = {"adamw_torch", "adamw_8bit", "sgd", "lion_32bit", "adafactor", "muon", "galore_adamw"};
     static float w[SIZE];
     int64_t bytes;
     graft_device d = op_reference(1);
