@@ -8,10 +8,10 @@ static void print_json(graft_cli *c, const graft_memory *m)
     const struct {
         const char *key;
         int64_t v;
-    } rows[] = {{"weights", m->weights}, {"gradients", m->gradients}, {"optimiser", m->optimiser}, {"activations", m->activations}, {"workspace", m->workspace}, {"total", m->total}, {"parameters", m->parameters}, {"trainable", m->trainable}, {"tokens", m->tokens}, {"sequences", m->sequences}, {"labelled", m->labelled}, {"total_steps", m->total_steps}, {"updates_per_epoch", m->updates_per_epoch}, {"recompute_level", m->recompute_level}, {"recompute_layers", m->recompute_layers}, {"layers", m->layers}};
+    } rows[] = {{"host", m->host}, {"weights", m->weights}, {"gradients", m->gradients}, {"optimiser", m->optimiser}, {"activations", m->activations}, {"workspace", m->workspace}, {"total", m->total}, {"parameters", m->parameters}, {"trainable", m->trainable}, {"run_tokens", m->run_tokens}, {"tokens", m->tokens}, {"sequences", m->sequences}, {"labelled", m->labelled}, {"total_steps", m->total_steps}, {"updates_per_epoch", m->updates_per_epoch}, {"recompute_level", m->recompute_level}, {"recompute_layers", m->recompute_layers}, {"layers", m->layers}};
     graft_json *o = graft_json_new(c->arena, GRAFT_JSON_OBJECT);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) graft_json_put(c->arena, o, rows[i].key, graft_json_int(c->arena, rows[i].v));
-    graft_json_put(c->arena, o, "flops_per_micro_batch", graft_json_real(c->arena, m->flops));
+    graft_json_put(c->arena, o, "flops_per_run", graft_json_real(c->arena, m->flops));
     graft_cli_print_json(c, o, 2);
 }
 
@@ -25,15 +25,16 @@ static void print_text(graft_cli *c, const graft_job *j, const graft_memory *m)
 {
     fprintf(c->out, "%s, %s on %s\n", j->o.base_name, j->s.names, j->s.device.info.name[0] ? j->s.device.info.name : j->s.device.name);
     fprintf(c->out, "  trained      %lld of %lld parameters (%.4f %%)\n", (long long)m->trainable, (long long)m->parameters, m->parameters ? 100.0 * (double)m->trainable / (double)m->parameters : 0.0);
-    fprintf(c->out, "  micro-batch  at most %lld tokens of %lld samples, %.1f GFLOP%s\n", (long long)m->tokens, (long long)m->sequences, m->flops / 1e9, j->train ? "" : " (no dataset was named: all samples as long as cutoff_len)");
+    fprintf(c->out, "  run          at most %lld tokens of %lld samples, %.1f GFLOP%s\n", (long long)m->tokens, (long long)m->sequences, m->flops / 1e9, j->train ? "" : " (no dataset was named: all samples as long as cutoff_len)");
     if (j->train) fprintf(c->out, "  updates      %lld, %lld an epoch\n", (long long)m->total_steps, (long long)m->updates_per_epoch);
     fputc('\n', c->out);
+    if (m->host) row(c, "host", m->host, "program, tokenizer and samples");
     row(c, "weights", m->weights, "");
     row(c, "gradients", m->gradients, "");
     row(c, "optimiser", m->optimiser, "first and second moments");
     char how[96] = "everything is kept";
     if (m->recompute_level == 1) snprintf(how, sizeof how, "cheap values are recomputed");
-    if (m->recompute_level == 2) snprintf(how, sizeof how, "%d of %d blocks are recomputed", (int)m->recompute_layers, (int)m->layers);
+    if (m->recompute_level > 1) snprintf(how, sizeof how, "%d of %d blocks are recomputed, %s", (int)m->recompute_layers, (int)m->layers, m->recompute_level > 2 ? "some with attention" : "attention is kept");
     row(c, "activations", m->activations, how);
     row(c, "workspace", m->workspace, "of the backend");
     row(c, "together", m->total, "");

@@ -3,7 +3,7 @@
  * A graph is a list of nodes in execution order; each node applies one op record to earlier values and makes new ones (SSA).
  * Everything lives in the graph's arena. Like the SDK's builder it is sticky: the first error stays (graph->error), later calls do nothing.
  *
- *   model plugin --emit--> graph --method hooks at sites--> objective --autodiff--> lower --> fuse --> recompute --> plan --> backend
+ *   model plugin --emit--> graph --method hooks at sites--> objective --narrow--> --autodiff--> lower --> fuse --> recompute --> plan --> backend
  *   (build.c)                     (site.c)                  (autodiff.c) (lower.c) (fuse.c)  (recompute.c) (plan.c)  (run.c)
  */
 #ifndef CORE_GRAPH_GRAPH_H
@@ -151,6 +151,7 @@ void graft_graph_blocks(graft_graph *g, int64_t n);
 graft_value graft_graph_positions(graft_graph *g, graft_value positions);
 /* What the methods add to the training loss [1]; null: nothing. */
 graft_value graft_graph_penalty(graft_graph *g);
+int graft_graph_has_penalty(const graft_graph *g);
 /* The methods that the graph was built with. */
 const graft_active_method *graft_graph_active(const graft_graph *g, int *n);
 /* Factor on the learning rate of a trained leaf. */
@@ -169,13 +170,20 @@ int64_t graft_graph_virtual_tokens(const graft_graph *g);
 graft_status graft_graph_autodiff(graft_graph *g, graft_value loss, graft_error *err);
 /* Gradient of scalar y [1] with respect to wrt[i] into dx[i] (null = zero), without touching leaves: for derived decompositions and tests. */
 void graft_graph_gradients(graft_graph *g, graft_value y_or_outputs[], const graft_value seeds[], int n_out, const graft_value *wrt, int n, graft_value *dx);
+/* A gather of `rows` [n] i32 from values of many rows moves up as far as ops work row by row: what is not gathered is not computed. Before autodiff. (narrow.c) */
+graft_status graft_graph_narrow(graft_graph *g, graft_value rows, graft_error *err);
 /* The passes below prune: mark outputs and assignments before. Replaces every op that the claims lack by its decomposition, until only claimed ops remain; names the lowered ops once through lowered[]. (lower.c) */
 graft_status graft_graph_lower(graft_graph *g, const graft_op_claim *claims, int32_t n, const char **lowered, int32_t room, int32_t *n_lowered, graft_error *err);
 /* Folds scale and add into matmuls, accumulations into their producers, double negations ... exact up to rounding order. (fuse.c) */
 void graft_graph_fuse(graft_graph *g);
-/* Recomputes forward values of the first `layers` blocks (those of lowest index) in the backward pass instead of keeping them.
- * level 1: cheap ops only; level 2: everything between block borders. (recompute.c) */
-graft_status graft_graph_recompute(graft_graph *g, int level, int32_t layers, graft_error *err);
+/* Recomputes forward values of blocks in the backward pass instead of keeping them; blocks from `layers` on are left as they are. (recompute.c)
+ * level 0: nothing; 1: cheap ops only; 2: products too, all but attention; 3: everything between block borders. */
+enum { GRAFT_RECOMPUTE_LEVELS = 3 };
+graft_status graft_graph_recompute(graft_graph *g, int level, int32_t layers, graft_error *err);                    /* one level for the blocks of lowest index */
+graft_status graft_graph_recompute_blocks(graft_graph *g, const uint8_t *level, int32_t layers, graft_error *err); /* level [layers] */
+/* What a level would bring block by block at a capacity: bytes that need not be kept, operations done twice. The graph stays as it is. gain [layers] */
+typedef struct graft_recompute_gain { int64_t bytes; double flops; } graft_recompute_gain;
+graft_status graft_graph_recompute_gains(graft_graph *g, int level, int32_t layers, const int64_t capacity[GRAFT_SYMBOLS], graft_recompute_gain *gain, graft_error *err);
 
 /* ---- text (text.c) ------------------------------------------------------------------------------------------------------------ */
 struct graft_str;

@@ -351,6 +351,13 @@ graft_value graft_graph_penalty(graft_graph *g)
     return all;
 }
 
+int graft_graph_has_penalty(const graft_graph *g)
+{
+    int64_t terms = 0;
+    for (int32_t i = 0; i < g->state->n_methods; i++) terms += g->state->penalties[i].terms;
+    return terms > 0;
+}
+
 double graft_graph_rate(const graft_graph *g, const graft_value_info *leaf)
 {
     const graft_build_state *s = g->state;

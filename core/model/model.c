@@ -177,14 +177,15 @@ static graft_status add_objective(graft_graph *g, const inputs *in, const graft_
 {
     if (purpose == GRAFT_FOR_FORWARD || purpose == GRAFT_FOR_GENERATE) {
         make_logits(g, in, out);
-        return purpose == GRAFT_FOR_GENERATE ? graft_graph_cache_attention(g, err) : GRAFT_OK;
+        const graft_status status = graft_graph_narrow(g, in->label_rows, err);
+        return !status && purpose == GRAFT_FOR_GENERATE ? graft_graph_cache_attention(g, err) : status;
     }
     const graft_value loss = make_loss(g, in, out, purpose);
     if (purpose == GRAFT_FOR_LOSS) {
         graft_graph_output(g, "nll", g->builder->api->output(g->builder, loss, 1));
-        return GRAFT_OK;
+        return graft_graph_narrow(g, in->label_rows, err);
     }
-    const graft_status status = graft_graph_check(g, err);
+    const graft_status status = graft_graph_narrow(g, in->label_rows, err);
     if (status) return status;
     if (!trains_something(g)) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "the tuning method trains no weight of this model; choose other modules or another method");
     return graft_graph_autodiff(g, loss, err);

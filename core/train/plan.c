@@ -2,9 +2,9 @@
  *
  * Memory is the sum of what the loop will ask of the device:
  *     weights + gradients + moments (the store) + the largest arena of the programs + their inputs, outputs and tables + what the backend holds for itself.
- * When that is more than allowed, forward values are recomputed instead of kept: first cheap ones of all blocks, then whole blocks, as few as suffice. */
+ * and of what the process holds anyway. What is chosen when that is more than allowed: choose.c. */
 #include "core/base/error.h"
-#include "core/base/log.h"
+#include "core/base/file.h"
 #include "core/train/neftune.h"
 #include "core/train/replan.h"
 #include "core/train/trainer.h"
@@ -12,6 +12,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- steps --------------------------------------------------------------------------------------------------------------- */
 
@@ -74,8 +75,31 @@ graft_status graft_train_count(const graft_train_job *job, graft_train_steps *ou
 
 /* ---- capacities ---------------------------------------------------------------------------------------------------------- */
 
-/* The largest micro-batch that the order will bring, axis by axis. */
-static graft_status largest_batch(const graft_dataset *d, graft_order *order, int64_t epochs, int64_t capacity[GRAFT_SYMBOLS], graft_error *err)
+int64_t graft_train_run_of(const graft_dataset *d, const int64_t *samples, int64_t n, int64_t run_tokens)
+{
+    int64_t count = 0, rows = 0;
+    while (count < n) {
+        const graft_sample s = graft_dataset_at(d, samples[count]);
+        rows += graft_sample_rows(&s);
+        if (count && run_tokens && rows > run_tokens) break;
+        count++;
+    }
+    return count;
+}
+
+/* One run's sizes into the largest, axis by axis. */
+static void widen(const graft_dataset *d, const int64_t *samples, int64_t n, const int64_t *labelled, int64_t capacity[GRAFT_SYMBOLS])
+{
+    int64_t size[GRAFT_SYMBOLS] = {0};
+    for (int64_t i = 0; i < n; i++) {
+        const graft_sample s = graft_dataset_at(d, samples[i]);
+        size[0] += graft_sample_rows(&s), size[1] += graft_sample_sequences(&s), size[2] += labelled[samples[i]];
+    }
+    for (int i = 0; i < GRAFT_SYMBOLS; i++)
+        if (size[i] > capacity[i]) capacity[i] = size[i];
+}
+
+static graft_status largest_run(const graft_dataset *d, graft_order *order, int64_t epochs, int64_t run_tokens, int64_t capacity[GRAFT_SYMBOLS], graft_error *err)
 {
     memset(capacity, 0, GRAFT_SYMBOLS * sizeof *capacity);
     const int64_t n = graft_dataset_count(d);
@@ -90,14 +114,10 @@ static graft_status largest_batch(const graft_dataset *d, graft_order *order, in
         s = graft_order_epoch(order, e, err);
         for (int64_t b = 0; !s && b < graft_order_batches(order); b++) {
             const int64_t *samples = NULL, count = graft_order_batch(order, b, &samples);
-            int64_t tokens = 0, with = 0, sequences = 0;
-            for (int64_t i = 0; i < count; i++) {
-                const graft_sample sample = graft_dataset_at(d, samples[i]);
-                tokens += graft_sample_rows(&sample), sequences += graft_sample_sequences(&sample), with += labelled[samples[i]];
+            for (int64_t i = 0, some = 0; i < count; i += some) {
+                some = graft_train_run_of(d, samples + i, count - i, run_tokens);
+                widen(d, samples + i, some, labelled, capacity);
             }
-            if (tokens > capacity[0]) capacity[0] = tokens;
-            if (sequences > capacity[1]) capacity[1] = sequences;
-            if (with > capacity[2]) capacity[2] = with;
         }
         if (!order->shuffle) break;
     }
@@ -105,24 +125,25 @@ static graft_status largest_batch(const graft_dataset *d, graft_order *order, in
     return s;
 }
 
-static graft_status measure_batches(const graft_train_job *job, const graft_train_steps *steps, int64_t capacity[GRAFT_SYMBOLS], int64_t eval_capacity[GRAFT_SYMBOLS], graft_error *err)
+graft_status graft_train_measure(const graft_train_job *job, const graft_train_steps *steps, int64_t run_tokens, int64_t capacity[GRAFT_SYMBOLS], int64_t eval_capacity[GRAFT_SYMBOLS], graft_error *err)
 {
     const graft_train_options *o = job->options;
     graft_order order = {0};
     graft_status s = GRAFT_OK;
     memset(eval_capacity, 0, GRAFT_SYMBOLS * sizeof *eval_capacity);
     if (!job->train) {
-        const int64_t tokens = o->per_device_train_batch_size * o->cutoff_len;
-        const int64_t guess[GRAFT_SYMBOLS] = {tokens, o->per_device_train_batch_size, tokens, 0};
+        int64_t samples = o->per_device_train_batch_size;
+        if (run_tokens && samples * o->cutoff_len > run_tokens) samples = run_tokens > o->cutoff_len ? run_tokens / o->cutoff_len : 1;
+        const int64_t guess[GRAFT_SYMBOLS] = {samples * o->cutoff_len, samples, samples * o->cutoff_len, 0};
         memcpy(capacity, guess, sizeof guess);
         return GRAFT_OK;
     }
     s = graft_order_new(&order, graft_dataset_count(job->train), o->per_device_train_batch_size, o->data_seed == UINT64_MAX ? o->seed : o->data_seed, !o->disable_shuffling, err);
-    if (!s) s = largest_batch(job->train, &order, steps->epochs, capacity, err);
+    if (!s) s = largest_run(job->train, &order, steps->epochs, run_tokens, capacity, err);
     graft_order_free(&order);
     if (s || !job->eval) return s;
     s = graft_order_new(&order, graft_dataset_count(job->eval), o->per_device_eval_batch_size, 0, 0, err);
-    if (!s) s = largest_batch(job->eval, &order, 1, eval_capacity, err);
+    if (!s) s = largest_run(job->eval, &order, 1, run_tokens, eval_capacity, err);
     graft_order_free(&order);
     return s;
 }
@@ -137,14 +158,15 @@ void graft_train_graphs_free(graft_train_graphs *g)
     memset(g, 0, sizeof *g);
 }
 
-static graft_status make_graphs(const graft_train_job *job, int level, int32_t layers, graft_train_graphs *g, graft_error *err)
+static graft_status make_graphs(const graft_train_job *job, const uint8_t *level, int32_t layers, graft_train_graphs *g, graft_error *err)
 {
     memset(g, 0, sizeof *g);
     graft_status s = graft_model_graph(job->model, job->methods, job->n_methods, GRAFT_FOR_TRAIN, &g->train, err);
     if (!s && job->options->neftune_noise_alpha > 0) s = graft_neftune(g->train, job->options->neftune_noise_alpha, err);
     if (!s) s = graft_update_graphs(&g->update, g->train, &job->options->optim, job->device, err);
     if (!s) graft_train_rates(&g->update, g->train);
-    if (!s) s = graft_graph_prepare(g->train, job->device, level, layers, err);
+    if (!s) s = graft_graph_prepare(g->train, job->device, 0, 0, err);
+    if (!s && layers) s = graft_graph_recompute_blocks(g->train, level, layers, err);
     if (!s && job->eval) s = graft_model_graph(job->model, job->methods, job->n_methods, GRAFT_FOR_LOSS, &g->eval, err);
     if (!s && job->eval) s = graft_graph_prepare(g->eval, job->device, 0, 0, err);
     if (s) graft_train_graphs_free(g);
@@ -179,6 +201,18 @@ static graft_status add_program(const graft_train_job *job, const graft_graph *g
     return s;
 }
 
+int64_t graft_train_resident(void)
+{
+    const int64_t step = INT64_C(4) << 20;
+    graft_error unheard = GRAFT_ERROR_INIT;
+    char *text = NULL;
+    size_t bytes = 0;
+    long long whole = 0, in_memory = 0;
+    if (!graft_file_read("/proc/self/statm", 4096, &text, &bytes, &unheard) && sscanf(text, "%lld %lld", &whole, &in_memory) != 2) in_memory = 0;
+    graft_free(text);
+    return ((int64_t)in_memory * sysconf(_SC_PAGESIZE) + step - 1) / step * step;
+}
+
 static graft_status measure(const graft_train_job *job, const graft_train_graphs *g, const int64_t capacity[GRAFT_SYMBOLS], const int64_t eval_capacity[GRAFT_SYMBOLS], graft_memory *m, graft_error *err)
 {
     int64_t arena = 0, all_state = 0;
@@ -190,7 +224,7 @@ static graft_status measure(const graft_train_job *job, const graft_train_graphs
     if (!s) s = add_program(job, g->update.step, none, m, &arena, &all_state, NULL, err);
     m->optimiser = all_state > m->gradients ? all_state - m->gradients : 0;
     m->activations += arena;
-    m->total = m->weights + m->gradients + m->optimiser + m->activations + m->workspace;
+    m->total = m->host + m->weights + m->gradients + m->optimiser + m->activations + m->workspace;
     m->layers = 0;
     for (int32_t i = 0; i < g->train->n_nodes; i++)
         if (g->train->nodes[i].layer >= m->layers) m->layers = g->train->nodes[i].layer + 1;
@@ -206,109 +240,6 @@ static graft_status measure(const graft_train_job *job, const graft_train_graphs
 
 graft_status graft_train_remake(const graft_train_job *job, graft_memory *m, const int64_t capacity[GRAFT_SYMBOLS], const int64_t eval_capacity[GRAFT_SYMBOLS], graft_train_graphs *g, graft_error *err)
 {
-    const graft_status s = make_graphs(job, m->recompute_level, m->recompute_layers, g, err);
+    const graft_status s = make_graphs(job, m->recompute, m->recompute_level ? m->layers : 0, g, err);
     return s ? s : measure(job, g, capacity, eval_capacity, m, err);
-}
-
-/* ---- the choice ------------------------------------------------------------------------------------------------------------ */
-
-typedef struct choice {
-    const graft_train_job *job;
-    const int64_t *capacity, *eval_capacity;
-    graft_train_graphs *graphs;
-    graft_memory *m;
-    graft_error *err;
-} choice;
-
-static graft_status try_level(choice *c, int level, int32_t layers)
-{
-    graft_train_graphs_free(c->graphs);
-    graft_status s = make_graphs(c->job, level, layers, c->graphs, c->err);
-    if (!s) s = measure(c->job, c->graphs, c->capacity, c->eval_capacity, c->m, c->err);
-    c->m->recompute_level = level;
-    c->m->recompute_layers = level ? layers : 0;
-    return s;
-}
-
-/* Fewest recomputed blocks that fit: memory falls as their number grows. */
-static graft_status fewest_blocks(choice *c, int64_t limit)
-{
-    int32_t low = 1, high = c->m->layers;
-    graft_status s = try_level(c, 2, high);
-    if (s || c->m->total > limit) return s;
-    while (!s && low < high) {
-        const int32_t middle = low + (high - low) / 2;
-        s = try_level(c, 2, middle);
-        if (c->m->total > limit) low = middle + 1;
-        else high = middle;
-    }
-    return !s && c->m->recompute_layers != high ? try_level(c, 2, high) : s;
-}
-
-const char *graft_bytes_text(int64_t bytes, char out[32])
-{
-    const double mib = (double)bytes / (double)(1 << 20);
-    if (mib >= 1000) snprintf(out, 32, "%.2f GiB", mib / 1024);
-    else snprintf(out, 32, mib < 10 ? "%.2f MiB" : mib < 100 ? "%.1f MiB"
-                                                             : "%.0f MiB",
-                  mib);
-    return out;
-}
-
-/* Nothing fits: a sentence with what would. Smaller batches are bounded by their longest sample. */
-static graft_status refuse(choice *c, int64_t limit)
-{
-    const graft_train_options *o = c->job->options;
-    const int64_t batch = o->per_device_train_batch_size, needed = c->m->total;
-    const char *whose = o->memory_bytes > 0 ? "memory allows" : "the device has", *how = o->no_recompute ? "" : " with everything recomputed";
-    char need[32], have[32], smallest[32];
-    for (int64_t smaller = batch / 2; smaller >= 1; smaller /= 2) {
-        const int64_t capacity[GRAFT_SYMBOLS] = {(c->capacity[0] * smaller + batch - 1) / batch, smaller, (c->capacity[2] * smaller + batch - 1) / batch, 0};
-        choice part = *c;
-        part.capacity = capacity;
-        const graft_status s = try_level(&part, o->no_recompute ? 0 : 2, o->no_recompute ? 0 : c->m->layers);
-        if (s) return s;
-        if (c->m->total > limit) continue;
-        return graft_fail(c->err, GRAFT_NO_MEMORY, NULL, "this run needs %s%s, %s %s: per_device_train_batch_size %lld with gradient_accumulation_steps %lld would need about %s%s", graft_bytes_text(needed, need), how, whose, graft_bytes_text(limit, have), (long long)smaller,
-                          (long long)(o->gradient_accumulation_steps * batch / smaller), graft_bytes_text(c->m->total, smallest), o->no_recompute ? "; disable_gradient_checkpointing forbids recomputing" : "");
-    }
-    return graft_fail(c->err, GRAFT_NO_MEMORY, NULL, "this run needs %s%s, %s %s: even one sample at a time takes %s; lower cutoff_len, train fewer weights or choose a smaller model", graft_bytes_text(needed, need), how, whose, graft_bytes_text(limit, have), graft_bytes_text(c->m->total, smallest));
-}
-
-graft_status graft_train_choose(const graft_train_job *job, const graft_train_steps *steps, graft_train_graphs *graphs, int64_t capacity[GRAFT_SYMBOLS], int64_t eval_capacity[GRAFT_SYMBOLS], graft_memory *m, graft_error *err)
-{
-    const graft_train_options *o = job->options;
-    const int64_t limit = o->memory_bytes > 0 ? o->memory_bytes : job->device->info.memory_free > 0 ? job->device->info.memory_free
-                                                                                                    : INT64_MAX;
-    choice c = {job, capacity, eval_capacity, graphs, m, err};
-    memset(m, 0, sizeof *m);
-    memset(graphs, 0, sizeof *graphs);
-    int64_t virtual_tokens = 0;
-    graft_status s = measure_batches(job, steps, capacity, eval_capacity, err);
-    if (!s) s = graft_train_look(job, &virtual_tokens, err);
-    if (s) return s;
-    capacity[0] += virtual_tokens * capacity[1];
-    eval_capacity[0] += virtual_tokens * eval_capacity[1];
-    m->tokens = capacity[0];
-    m->sequences = capacity[1];
-    m->labelled = capacity[2];
-    m->total_steps = steps->total;
-    m->updates_per_epoch = steps->updates;
-    s = try_level(&c, 0, 0);
-    if (!s && m->total > limit && !o->no_recompute) s = try_level(&c, 1, m->layers);
-    if (!s && m->total > limit && !o->no_recompute && m->layers > 0) s = fewest_blocks(&c, limit);
-    if (!s && m->total > limit) s = refuse(&c, limit);
-    if (s) graft_train_graphs_free(graphs);
-    return s;
-}
-
-graft_status graft_train_plan(const graft_train_job *job, graft_memory *out, graft_error *err)
-{
-    graft_train_steps steps;
-    graft_train_graphs graphs = {0};
-    int64_t capacity[GRAFT_SYMBOLS], eval_capacity[GRAFT_SYMBOLS];
-    graft_status s = graft_train_count(job, &steps, err);
-    if (!s) s = graft_train_choose(job, &steps, &graphs, capacity, eval_capacity, out, err);
-    graft_train_graphs_free(&graphs);
-    return s;
 }

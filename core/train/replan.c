@@ -8,12 +8,12 @@
 
 static int steps(const graft_active_method *m) { return GRAFT_HAS(graft_method_table, m->table, on_step) && m->table->on_step != NULL; }
 
-graft_status graft_train_look(const graft_train_job *job, int64_t *virtual_tokens, graft_error *err)
+graft_status graft_train_look(const graft_train_job *job, int64_t *virtual_tokens, int *penalty, graft_error *err)
 {
     graft_graph *g = NULL;
     *virtual_tokens = 0;
     const graft_status s = graft_model_graph(job->model, job->methods, job->n_methods, GRAFT_FOR_LOSS, &g, err);
-    if (!s) *virtual_tokens = graft_graph_virtual_tokens(g);
+    if (!s) *virtual_tokens = graft_graph_virtual_tokens(g), *penalty = graft_graph_has_penalty(g);
     graft_graph_free(g);
     return s;
 }
@@ -36,11 +36,11 @@ static graft_status call(const graft_train_job *job, int64_t step, uint32_t *fla
 
 graft_status graft_train_begin_methods(const graft_train_job *job, int64_t step, graft_error *err)
 {
-    int any = 0;
+    int any = 0, penalty = 0;
     int64_t virtual_tokens = 0;
     uint32_t flags = 0;
     for (int i = 0; i < job->n_methods; i++) any |= steps(&job->methods[i]);
-    graft_status s = any ? graft_train_look(job, &virtual_tokens, err) : GRAFT_OK;
+    graft_status s = any ? graft_train_look(job, &virtual_tokens, &penalty, err) : GRAFT_OK;
     for (int64_t k = 0; any && k <= step && !s; k++) s = call(job, k, &flags, err);
     return s;
 }

@@ -4,8 +4,8 @@
 
 #include "core/train/trainer.h"
 
-/* Virtual tokens before each sequence; and each method has seen the model once. */
-graft_status graft_train_look(const graft_train_job *job, int64_t *virtual_tokens, graft_error *err);
+/* Virtual tokens before each sequence; whether a method adds to the loss; and each method has seen the model once. */
+graft_status graft_train_look(const graft_train_job *job, int64_t *virtual_tokens, int *penalty, graft_error *err);
 /* The methods' own learning rates, into an update made for this training graph. */
 void graft_train_rates(graft_update *u, const graft_graph *train);
 /* Brings the methods to update `step`: their on_step hook for 0 .. step. Before any graph is made. */

@@ -35,7 +35,7 @@ static graft_status fill_batch(graft_trainer *t, const graft_dataset *d, const i
     return GRAFT_OK;
 }
 
-static graft_status run_batch(graft_trainer *t, graft_exec *e, double weight, int training, double *loss, graft_error *err)
+static graft_status run_once(graft_trainer *t, graft_exec *e, double weight, int training, double *loss, graft_error *err)
 {
     const graft_batch *b = t->batch;
     const int64_t extent[GRAFT_SYMBOLS] = {b->tokens, b->sequences, b->labelled, 0};
@@ -50,6 +50,25 @@ static graft_status run_batch(graft_trainer *t, graft_exec *e, double weight, in
     if (!s) s = graft_exec_run(e, extent, (uint64_t)t->runs, training, err);
     if (!s) s = graft_exec_get(e, "loss", &value, sizeof value, err);
     *loss = (double)value;
+    return s;
+}
+
+/* A micro-batch in as many runs as the plan says; weight: of each labelled token. */
+static graft_status run_batch(graft_trainer *t, graft_exec *e, const graft_dataset *d, const int64_t *samples, int64_t n, double weight, int training, double *loss, graft_error *err)
+{
+    graft_status s = GRAFT_OK;
+    *loss = 0;
+    for (int64_t i = 0, count = 0; i < n && !s; i += count) {
+        double part = 0;
+        count = graft_train_run_of(d, samples + i, n - i, t->memory.run_tokens);
+        s = fill_batch(t, d, samples + i, count, err);
+        if (!s) s = run_once(t, e, weight, training, &part, err);
+        *loss += part;
+        if (!training) continue;
+        t->runs++;
+        t->tokens += t->batch->tokens;
+        t->flops += t->memory.flops * (double)t->batch->tokens / (double)(t->capacity[0] ? t->capacity[0] : 1);
+    }
     return s;
 }
 
@@ -101,12 +120,8 @@ static graft_status update(graft_trainer *t, double *loss, double *norm, double 
     for (int64_t b = first; !s && b < last; b++) {
         const int64_t *samples = NULL, n = graft_order_batch(&t->order, b, &samples);
         double part = 0;
-        s = fill_batch(t, t->job->train, samples, n, err);
-        if (!s) s = run_batch(t, t->train, counted ? 1.0 / (double)counted : 0.0, 1, &part, err);
+        s = run_batch(t, t->train, t->job->train, samples, n, counted ? 1.0 / (double)counted : 0.0, 1, &part, err);
         *loss += part;
-        t->runs++;
-        t->tokens += t->batch->tokens;
-        t->flops += t->memory.flops * (double)t->batch->tokens / (double)(t->capacity[0] ? t->capacity[0] : 1);
     }
     if (s) return s;
     if (!isfinite(*loss)) return diverged(t, *rate, err);
@@ -116,6 +131,17 @@ static graft_status update(graft_trainer *t, double *loss, double *norm, double 
 }
 
 /* ---- evaluation ------------------------------------------------------------------------------------------------------------ */
+
+/* Rows with a loss: all labels but those of first tokens. */
+static int64_t count_rows(const graft_dataset *d, const int64_t *samples, int64_t n)
+{
+    int64_t rows = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const graft_sample s = graft_dataset_at(d, samples[i]);
+        for (int64_t k = 1; k < s.n; k++) rows += s.labels[k] != -100;
+    }
+    return rows;
+}
 
 /* transformers' eval_loss: the mean over samples of the mean loss of their batch. */
 static graft_status evaluate(graft_trainer *t, graft_error *err)
@@ -127,8 +153,8 @@ static graft_status evaluate(graft_trainer *t, graft_error *err)
     for (int64_t b = 0; !s && b < batches; b++) {
         const int64_t *samples = NULL, count = graft_order_batch(&t->eval_order, b, &samples);
         double loss = 0;
-        s = fill_batch(t, t->job->eval, samples, count, err);
-        if (!s) s = run_batch(t, t->eval, t->batch->labelled ? 1.0 / (double)t->batch->labelled : 0.0, 0, &loss, err);
+        const int64_t labelled = count_rows(t->job->eval, samples, count);
+        s = run_batch(t, t->eval, t->job->eval, samples, count, labelled ? 1.0 / (double)labelled : 0.0, 0, &loss, err);
         sum += loss * (double)count;
     }
     if (s) return s;
@@ -234,11 +260,11 @@ static graft_status prepare_folder(const graft_trainer *t, const char *checkpoin
 static void say_plan(const graft_trainer *t)
 {
     const graft_memory *m = &t->memory;
-    static const char *const how[] = {"nothing is recomputed", "cheap values are recomputed", "blocks are recomputed"};
-    char t0[32], t1[32], t2[32], t3[32], t4[32], t5[32];
+    static const char *const how[] = {"nothing is recomputed", "cheap values are recomputed", "values of blocks are recomputed", "blocks are recomputed"};
+    char t0[32], t1[32], t2[32], t3[32], t4[32], t5[32], t6[32];
     graft_log(GRAFT_LOG_INFO, "trainable parameters: %lld of %lld (%.4f %%)", (long long)m->trainable, (long long)m->parameters, m->parameters ? 100.0 * (double)m->trainable / (double)m->parameters : 0.0);
-    graft_log(GRAFT_LOG_INFO, "memory: %s = weights %s + gradients %s + optimiser %s + activations %s + workspace %s; %s", graft_bytes_text(m->total, t0), graft_bytes_text(m->weights, t1), graft_bytes_text(m->gradients, t2), graft_bytes_text(m->optimiser, t3), graft_bytes_text(m->activations, t4), graft_bytes_text(m->workspace, t5), how[m->recompute_level]);
-    graft_log(GRAFT_LOG_INFO, "%lld samples, %lld updates of %lld x %lld samples, up to %lld tokens in a micro-batch", (long long)graft_dataset_count(t->job->train), (long long)t->steps.total, (long long)t->o->per_device_train_batch_size, (long long)t->o->gradient_accumulation_steps, (long long)m->tokens);
+    graft_log(GRAFT_LOG_INFO, "memory: %s = host %s + weights %s + gradients %s + optimiser %s + activations %s + workspace %s; %s", graft_bytes_text(m->total, t0), graft_bytes_text(m->host, t6), graft_bytes_text(m->weights, t1), graft_bytes_text(m->gradients, t2), graft_bytes_text(m->optimiser, t3), graft_bytes_text(m->activations, t4), graft_bytes_text(m->workspace, t5), how[m->recompute_level]);
+    graft_log(GRAFT_LOG_INFO, "%lld samples, %lld updates of %lld x %lld samples, up to %lld tokens in a run", (long long)graft_dataset_count(t->job->train), (long long)t->steps.total, (long long)t->o->per_device_train_batch_size, (long long)t->o->gradient_accumulation_steps, (long long)m->tokens);
 }
 
 graft_status graft_trainer_add_graphs(graft_trainer *t, graft_error *err)

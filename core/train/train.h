@@ -78,16 +78,24 @@ typedef struct graft_train_job {
 
 graft_status graft_train(const graft_train_job *job, graft_train_result *out, graft_error *err);
 
-/* The same memory promise that the loop allocates: for `graft plan`. Bytes. */
+/* The same memory promise that the loop allocates: for `graft plan`. Bytes.
+ *
+ * A micro-batch may be computed in several runs whose gradients add up, which is exact: a token's loss is weighted by the labels of the whole update.
+ * Memory then follows from a run, not from the batch. Runs are as large as run_tokens, which is where larger ones stop being faster. */
+enum { GRAFT_TRAIN_BLOCKS = 4096 };
 typedef struct graft_memory {
+    int64_t host; /* what the process holds beside the device's buffers: program, tokenizer, samples; measured when the plan is made */
     int64_t weights, gradients, optimiser, activations, workspace, total;
-    int64_t tokens, sequences, labelled; /* capacities of a micro-batch */
+    int64_t run_tokens;                  /* a run takes whole samples while they are together at most so many tokens, at least one; 0: whole micro-batches */
+    int64_t tokens, sequences, labelled; /* capacities of a run */
     int64_t parameters, trainable;       /* numbers of elements */
     int64_t total_steps, updates_per_epoch;
-    double flops; /* of one micro-batch at capacity */
-    int recompute_level;
-    int32_t recompute_layers, layers;
+    double flops;                          /* of one run at capacity */
+    uint8_t recompute[GRAFT_TRAIN_BLOCKS]; /* level of each block: graft_graph_recompute_blocks */
+    int recompute_level;                   /* the highest of them */
+    int32_t recompute_layers, layers;      /* blocks with level 2 or 3; blocks */
 } graft_memory;
+/* Host memory is part of the total where the device's memory is the host's. */
 graft_status graft_train_plan(const graft_train_job *job, graft_memory *out, graft_error *err);
 
 /* "1.25 GiB", "380 MiB": for people. Returns out. */

@@ -7,6 +7,8 @@
 #include "core/train/train.h"
 #include "core/train/update.h"
 
+enum { GRAFT_TRAIN_ACCELERATOR = 500 }; /* from this score on (graft_device_info) a device has its own memory and wants large runs */
+
 /* How many of what. An update holds up to gradient_accumulation_steps micro-batches and never crosses the end of an epoch. */
 typedef struct graft_train_steps {
     int64_t batches, updates; /* per epoch */
@@ -48,7 +50,16 @@ typedef struct graft_trainer {
 
 /* ---- plan.c ---- */
 graft_status graft_train_count(const graft_train_job *job, graft_train_steps *out, graft_error *err);
-/* Builds the graphs that fit the memory, and the promise. Capacities are those of the largest micro-batches that will come. */
+/* Capacities of the largest runs that will come: see graft_memory. */
+graft_status graft_train_measure(const graft_train_job *job, const graft_train_steps *steps, int64_t run_tokens, int64_t capacity[GRAFT_SYMBOLS], int64_t eval_capacity[GRAFT_SYMBOLS], graft_error *err);
+/* How many of these n samples the next run takes. */
+int64_t graft_train_run_of(const graft_dataset *d, const int64_t *samples, int64_t n, int64_t run_tokens);
+
+/* Bytes of this process in memory now, in steps of 4 MiB so that the same job gets the same plan again; 0 where nothing says so. */
+int64_t graft_train_resident(void);
+
+/* ---- choose.c ---- */
+/* Builds the graphs that fit the memory, and the promise. */
 graft_status graft_train_choose(const graft_train_job *job, const graft_train_steps *steps, graft_train_graphs *graphs, int64_t capacity[GRAFT_SYMBOLS],
                                 int64_t eval_capacity[GRAFT_SYMBOLS], graft_memory *m, graft_error *err);
 /* The same again with the recomputation that m says, for capacities that were chosen; m's sizes follow. */

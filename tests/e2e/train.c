@@ -193,6 +193,35 @@ START_TEST(full_disk)
 }
 END_TEST
 
+/* ---- a batch in parts ------------------------------------------------------------------------------------------------------------------- */
+
+/* Losses and norms of the updates, and the weights' sum of squares. */
+static int updates_of(const char *out, double loss[16], double norm[16])
+{
+    graft_arena *a = graft_arena_new();
+    int n = 0;
+    for (const graft_json *e = graft_json_get(json_file(a, in_world("%s/trainer_state.json", out)), "log_history")->child; e && n < 16; e = e->next)
+        if (graft_json_get(e, "loss")) loss[n] = graft_json_get(e, "loss")->number, norm[n++] = graft_json_get(e, "grad_norm")->number;
+    graft_arena_free(a);
+    return n;
+}
+
+/* 14 samples have more tokens than one run takes: the batch is computed in two, and nobody can tell. */
+START_TEST(batch_in_parts)
+{
+    double loss[2][16] = {{0}}, norm[2][16] = {{0}};
+    make_world("e2e-parts");
+    const char *const how[] = {"per_device_train_batch_size=14", "per_device_train_batch_size=7"}, *const sums[] = {"gradient_accumulation_steps=1", "gradient_accumulation_steps=2"};
+    for (int i = 0; i < 2; i++) expect_status(0, graft("train", in_world("run.yaml"), "--output_dir", in_world("out%d", i), "disable_shuffling=true", "max_steps=6", "logging_steps=1", how[i], sums[i]));
+    ck_assert_int_eq(updates_of("out0", loss[0], norm[0]), 6);
+    ck_assert_int_eq(updates_of("out1", loss[1], norm[1]), 6);
+    for (int k = 0; k < 6; k++) {
+        ck_assert_double_eq_tol(loss[0][k], loss[1][k], 2e-5);
+        ck_assert_double_eq_tol(norm[0][k], norm[1][k], 1e-4 * norm[1][k]);
+    }
+}
+END_TEST
+
 /* ---- memory ---------------------------------------------------------------------------------------------------------------------------- */
 
 static int64_t planned(const char *memory, const char *key)
@@ -210,10 +239,15 @@ START_TEST(memory)
 {
     char limit[64];
     make_world("e2e-memory");
-    const int64_t all = planned("memory=8G", "total"), least_parts = planned("memory=8G", "weights") + planned("memory=8G", "gradients") + planned("memory=8G", "optimiser");
+    const int64_t least_parts = planned("memory=8G", "weights") + planned("memory=8G", "gradients") + planned("memory=8G", "optimiser");
+    int64_t all = 0, level = 0;
     ck_assert_int_eq(planned("memory=8G", "recompute_level"), 0);
-    snprintf(limit, sizeof limit, "memory=%lld", (long long)all - 1);
-    ck_assert_int_gt(planned(limit, "recompute_level"), 0);
+    for (int i = 0; i < 8 && !level; i++) { /* the host's part is counted in steps: from time to time two calls fall on two of them */
+        all = planned("memory=8G", "total");
+        snprintf(limit, sizeof limit, "memory=%lld", (long long)all - 1);
+        level = planned(limit, "recompute_level");
+    }
+    ck_assert_int_gt(level, 0);
     ck_assert_int_lt(planned(limit, "total"), all);
     train_to("kept", "backend=reference");
     expect_status(0, graft("train", in_world("run.yaml"), "--output_dir", in_world("recomputed"), "backend=reference", limit));
@@ -237,6 +271,7 @@ static void cases(TCase *tc)
     tcase_add_test(tc, stopped_by_signals);
     tcase_add_test(tc, begins_anew_and_goes_on);
     tcase_add_test(tc, full_disk);
+    tcase_add_test(tc, batch_in_parts);
     tcase_add_test(tc, memory);
 }
 

@@ -173,8 +173,9 @@ static void backward(graft_graph *g, const graft_node *n, const graft_value *dou
 
 static double flops(const graft_graph *g, const graft_node *n, const int64_t extent[GRAFT_SYMBOLS])
 {
-    const int64_t T = graft_ops_shape(g, n->in[1]).dims[0], window = graft_node_int(n, "window");
-    double keys = 0.5 * (double)(T < 0 ? extent[-1 - T] : T);
+    const int64_t T = graft_ops_shape(g, n->in[1]).dims[0], S = graft_ops_shape(g, n->in[3]).dims[0], window = graft_node_int(n, "window");
+    const double rows = (double)(T < 0 ? extent[-1 - T] : T), sequences = (double)(S < 0 ? extent[-1 - S] : S);
+    double keys = 0.5 * rows / (sequences > 1 ? sequences : 1); /* sequences of one length */
     if (window && (double)window < keys) keys = (double)window;
     return graft_ops_attention_flops(g, n, extent, keys);
 }

@@ -212,7 +212,7 @@ START_TEST(whole_recomputation_keeps_only_what_blocks_hand_on)
     graft_error err = GRAFT_ERROR_INIT;
     graft_graph *g = low_rank("{\"target\": \"all\"}", 0.1, &loss);
     train(g, loss);
-    ck_assert_ok(graft_graph_recompute(g, 2, TINY_LAYERS, &err));
+    ck_assert_ok(graft_graph_recompute(g, 3, TINY_LAYERS, &err));
     tiny_check(g);
     ck_assert_int_eq(kept(g, 0), 1);
     ck_assert_int_eq(kept(g, 1), 1);
@@ -235,14 +235,68 @@ START_TEST(whole_recomputation_keeps_only_what_blocks_hand_on)
 }
 END_TEST
 
-START_TEST(recomputation_has_two_levels)
+START_TEST(products_are_recomputed_but_attention_is_kept)
+{
+    graft_value loss;
+    graft_error err = GRAFT_ERROR_INIT;
+    graft_graph *g = low_rank("{\"target\": \"all\"}", 0.1, &loss);
+    const int64_t capacity[GRAFT_SYMBOLS] = {40, 2, 40, 0};
+    graft_recompute_gain gain[3][TINY_LAYERS];
+    train(g, loss);
+    for (int level = 1; level <= 3; level++) ck_assert_ok(graft_graph_recompute_gains(g, level, TINY_LAYERS, capacity, gain[level - 1], &err));
+    for (int level = 1; level < 3; level++) { /* each level saves more and costs more */
+        ck_assert_int_gt(gain[level][0].bytes, gain[level - 1][0].bytes);
+        ck_assert(gain[level][0].flops > gain[level - 1][0].flops);
+    }
+    const int other = kept(g, 0);
+    ck_assert_ok(graft_graph_recompute_blocks(g, (const uint8_t[]){0, 2}, 2, &err));
+    tiny_check(g);
+    ck_assert_int_eq(kept(g, 0), other);
+    ck_assert_int_eq(kept(g, 1), 3); /* block output, attention's output and lse */
+    ck_assert_int_eq(tiny_count(g, "attention/1", "", 1), 0);
+    graft_graph_free(g);
+}
+END_TEST
+
+/* Rows: what a node computes at a batch of 40 tokens, 5 of them labelled. */
+static int64_t rows_of(const graft_graph *g, const graft_node *n)
+{
+    const int64_t extent[GRAFT_SYMBOLS] = {40, 2, 5, 0}, d = g->values[n->out[0].id].shape.dims[0];
+    return d < 0 ? extent[-d - 1] : d;
+}
+
+START_TEST(only_labelled_rows_pass_the_last_block)
+{
+    graft_value loss;
+    graft_error err = GRAFT_ERROR_INIT;
+    graft_graph *g = low_rank("{\"target\": \"all\"}", 0.0, &loss);
+    ck_assert_ok(graft_graph_narrow(g, graft_graph_find(g, "label_rows"), &err));
+    tiny_check(g);
+    for (int32_t i = 0; i < g->n_nodes; i++) {
+        const graft_node *n = &g->nodes[i];
+        if (strstr(n->path, "layers.1.mlp") || (strstr(n->path, "layers.1.self_attn.o_proj") && strcmp(n->op->name, "gather/1") != 0)) ck_assert_int_eq(rows_of(g, n), 5);
+        if (strstr(n->path, "layers.0") || strstr(n->path, "q_proj")) ck_assert_int_ne(rows_of(g, n), 5);
+    }
+    ck_assert_int_eq(tiny_count(g, "gather/1", "", 0), 3); /* the embedding; what attention gave; the residual beside it */
+    train(g, loss);
+    tiny_check(g);
+    graft_graph_free(g);
+    g = low_rank("{\"target\": \"all\"}", 0.1, &loss); /* masks are drawn by element: what passes dropout keeps all its rows */
+    ck_assert_ok(graft_graph_narrow(g, graft_graph_find(g, "label_rows"), &err));
+    for (int32_t i = 0; i < g->n_nodes; i++)
+        if (!strcmp(g->nodes[i].op->name, "dropout/1")) ck_assert_int_eq(rows_of(g, &g->nodes[i]), 40);
+    graft_graph_free(g);
+}
+END_TEST
+
+START_TEST(recomputation_has_three_levels)
 {
     graft_value loss;
     graft_error err = GRAFT_ERROR_INIT;
     graft_graph *g = full(&loss);
     train(g, loss);
-    ck_assert_int_eq(graft_graph_recompute(g, 3, 1, &err), GRAFT_BAD_INPUT);
-    ck_assert_str_eq(err.message, "recomputation has the levels 1 and 2, found 3");
+    ck_assert_int_eq(graft_graph_recompute(g, 4, 1, &err), GRAFT_BAD_INPUT);
+    ck_assert_str_eq(err.message, "recomputation has the levels 1 to 3, found 4");
     graft_graph_free(g);
 }
 END_TEST
@@ -284,7 +338,9 @@ static void cases(TCase *tc)
     tcase_add_test(tc, dropout_streams_are_the_same_in_every_graph_and_differ_between_sites);
     tcase_add_test(tc, cheap_recomputation_keeps_the_inputs_of_norms_and_activations);
     tcase_add_test(tc, whole_recomputation_keeps_only_what_blocks_hand_on);
-    tcase_add_test(tc, recomputation_has_two_levels);
+    tcase_add_test(tc, products_are_recomputed_but_attention_is_kept);
+    tcase_add_test(tc, only_labelled_rows_pass_the_last_block);
+    tcase_add_test(tc, recomputation_has_three_levels);
     tcase_add_test(tc, merging_is_one_matmul);
 }
 

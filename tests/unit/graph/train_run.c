@@ -36,14 +36,16 @@ enum { LOW_RANK,
        PROMPT,
        METHODS };
 
-static graft_graph *step_graph(int method, graft_arena *args)
+static graft_graph *step_graph(int method, graft_arena *args, int narrow)
 {
     graft_error err = GRAFT_ERROR_INIT;
     graft_graph *g = graft_graph_new();
     ck_assert_ptr_nonnull(g);
     low_rank_run = (tiny_low_rank){tiny_config(args, "{\"target\": \"all\"}"), 1.5, 0.2};
     graft_graph_methods(g, &methods[method], 1);
-    ck_assert_ok(graft_graph_autodiff(g, tiny_loss(g), &err));
+    const graft_value loss = tiny_loss(g);
+    if (narrow) ck_assert_ok(graft_graph_narrow(g, graft_graph_find(g, "label_rows"), &err));
+    ck_assert_ok(graft_graph_autodiff(g, loss, &err));
     graft_graph_prune(g);
     return g;
 }
@@ -166,7 +168,7 @@ static void same(const outcome *a, const outcome *b, double times, const char *w
 /* ---- tests ------------------------------------------------------------------------------------------------------------------------------------------ */
 static outcome truth(const graft_device *d, int method, graft_arena *args)
 {
-    step s = open_step(d, step_graph(method, args), method);
+    step s = open_step(d, step_graph(method, args, 0), method);
     const outcome o = run_step(&s);
     close_step(&s);
     return o;
@@ -175,16 +177,16 @@ static outcome truth(const graft_device *d, int method, graft_arena *args)
 static void compare_prepared(const graft_device *d, int method, const outcome *want, graft_arena *args)
 {
     static const struct {
-        int level, layers;
-    } how[] = {{0, 0}, {1, 1}, {1, TINY_LAYERS}, {2, 1}, {2, TINY_LAYERS}};
+        int level, layers, narrow;
+    } how[] = {{0, 0, 0}, {1, 1, 0}, {1, TINY_LAYERS, 0}, {2, 1, 0}, {2, TINY_LAYERS, 0}, {3, TINY_LAYERS, 0}, {0, 0, 1}, {3, TINY_LAYERS, 1}};
     for (size_t i = 0; i < sizeof how / sizeof *how; i++) {
         graft_error err = GRAFT_ERROR_INIT;
         char what[160];
-        graft_graph *g = step_graph(method, args);
+        graft_graph *g = step_graph(method, args, how[i].narrow);
         ck_assert_ok(graft_graph_prepare(g, d, how[i].level, how[i].layers, &err));
         step s = open_step(d, g, method);
         outcome once = run_step(&s), twice = run_step(&s);
-        snprintf(what, sizeof what, "%s on %s, recomputation %d of %d blocks", methods[method].name, d->name, how[i].level, how[i].layers);
+        snprintf(what, sizeof what, "%s on %s, recomputation %d of %d blocks%s", methods[method].name, d->name, how[i].level, how[i].layers, how[i].narrow ? ", labelled rows only" : "");
         same(want, &once, 1.0, what);
         same(want, &twice, 2.0, what); /* gradients add up until somebody clears them */
         forget(&once);
@@ -234,7 +236,7 @@ START_TEST(finite_differences_agree)
     graft_device d = op_reference(1);
     graft_arena *args = graft_arena_new();
     outcome want = truth(&d, _i, args);
-    step s = open_step(&d, step_graph(_i, args), _i);
+    step s = open_step(&d, step_graph(_i, args, 0), _i);
     for (int i = 0; i < want.n; i++) {
         int64_t k = 0; /* the largest element of each: the clearest signal */
         for (int64_t j = 0; j < want.size[i]; j++)
