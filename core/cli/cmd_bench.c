@@ -1,7 +1,8 @@
-/* core/cli/cmd_bench.c - graft bench: what this machine and its devices do, measured now. peak: arithmetic and memory, with one thread and with all. */
+/* core/cli/cmd_bench.c - graft bench: what this machine and its devices do, measured now. peak: arithmetic and memory, with one thread and with all;
+ * train and generate: bench_runs.c. */
 #include "core/base/error.h"
 #include "core/base/json.h"
-#include "core/cli/cli.h"
+#include "core/cli/bench.h"
 #include "core/graph/rates.h"
 
 #include <string.h>
@@ -92,20 +93,24 @@ static graft_status peak(graft_cli *c, graft_error *err)
 
 static graft_status run(graft_cli *c, graft_error *err)
 {
-    static const char *const words[] = {"peak", NULL};
-    if (!c->n_words) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "expected what to measure: peak; 'graft help bench' explains");
-    if (strcmp(c->words[0], "peak") != 0) return graft_cli_unknown_word(c, c->words[0], words, err);
-    return peak(c, err);
+    static const char *const words[] = {"peak", "train", "generate", NULL};
+    if (!c->n_words) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "expected what to measure: peak, train or generate; 'graft help bench' explains");
+    if (!strcmp(c->words[0], "peak")) return peak(c, err);
+    if (!strcmp(c->words[0], "train")) return graft_bench_train(c, err);
+    if (!strcmp(c->words[0], "generate")) return graft_bench_generate(c, err);
+    return graft_cli_unknown_word(c, c->words[0], words, err);
 }
 
 const graft_command graft_command_bench = {
     .name = "bench",
-    .summary = "what this machine does: peak arithmetic and memory",
-    .usage = "Usage: graft bench peak [--json]\n\n"
-             "peak measures every device that is not plain: multiply-adds in f32, in bf16 and fp16 where they are offered, matrix products, memory.\n"
-             "It takes a fraction of a second a device. --json gives operations and bytes a second, [with one thread, with all].\n\n"
-             "  graft bench peak\n"
-             "  graft bench peak --json | jq '.[0].f32'\n",
+    .summary = "what this machine does: peak, training steps, answers",
+    .usage = "Usage: graft bench peak [--json]\n"
+             "       graft bench train --model_name_or_path M [--finetuning_type lora ...] [--compute f32] [--batch 4] [--length 512] [--rounds 5] [--json]\n"
+             "       graft bench generate --model_name_or_path M [--compute f32] [--prompt_tokens 512] [--new_tokens 64] [--rounds 5] [--json]\n\n"
+             "peak measures every device that is not plain: multiply-adds in f32, in bf16 and fp16 where they are offered, matrix products, memory;\n"
+             "with one thread and with all. train runs whole steps on random tokens, all but one of a sequence labelled; share_of_peak counts the\n"
+             "model's operations only. generate reads a prompt of random tokens and answers it. Medians of the rounds after a first one.\n\n"
+             "  graft bench train --model_name_or_path SmolLM2-135M --finetuning_type lora --lora_rank 8 --lora_target all --compute bf16 --json\n",
     .positional = 1,
     .run = run,
 };
