@@ -80,9 +80,9 @@ static void say(cpu_device *d, cpu_compute chosen)
     if (d->said == 1 + (int)chosen) return;
     d->said = 1 + (int)chosen;
     if (d->rate[CPU_F32] > 0.0 && chosen != CPU_F32)
-        d->host->fail(&line, GRAFT_OK, NULL, "the cpu backend multiplies matrices in %s and sums in f32: %.0f GF/s measured here, f32 %.0f", words[chosen], d->rate[chosen] * 1e-9, d->rate[CPU_F32] * 1e-9);
-    else if (d->rate[CPU_F32] > 0.0) d->host->fail(&line, GRAFT_OK, NULL, "the cpu backend multiplies matrices in f32, %.0f GF/s measured here: bf16 or fp16 gain nothing", d->rate[CPU_F32] * 1e-9);
-    else d->host->fail(&line, GRAFT_OK, NULL, "the cpu backend multiplies matrices in %s and sums in f32", words[chosen]);
+        d->host->fail(&line, GRAFT_OK, NULL, "matrix products in %s, summed in f32: %.0f GF/s measured here, f32 %.0f", words[chosen], d->rate[chosen] * 1e-9, d->rate[CPU_F32] * 1e-9);
+    else if (d->rate[CPU_F32] > 0.0) d->host->fail(&line, GRAFT_OK, NULL, "matrix products in f32, %.0f GF/s measured here: bf16 or fp16 gain nothing", d->rate[CPU_F32] * 1e-9);
+    else d->host->fail(&line, GRAFT_OK, NULL, "matrix products in %s, summed in f32", words[chosen]);
     d->host->log(d->host->ctx, 1, line.message);
 }
 
