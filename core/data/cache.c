@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 enum { VERSION = 1,
-       LIMIT = 32 << 20,      /* bytes of samples in a file */
+       FILE_BYTES = 8 << 20,  /* of samples in a file */
        CHECK_ALL = 128 << 20, /* caches up to this size are read through when opened */
        COPY = INT32_MIN };
 enum { DROPPED,
@@ -65,9 +65,11 @@ struct graft_cache {
     char *folder; /* NULL: memory */
     char key[65];
     uint32_t width;
+    int64_t file_bytes;
     segment *segment;
     size_t n, room;
     int open; /* the last one is being made */
+    size_t passed;
     graft_cache_place end;
     char *first[2], *noted[2]; /* sentences of the set, of the segment being made */
 };
@@ -215,13 +217,13 @@ static void sweep(const graft_cache *c, size_t number)
     graft_dir_list_free(names, n);
 }
 
-graft_status graft_cache_open(const char *folder, const char *key, int narrow, int anew, graft_cache **out, graft_error *err)
+graft_status graft_cache_open(const char *folder, const char *key, int narrow, int anew, int64_t file_bytes, graft_cache **out, graft_error *err)
 {
     int64_t total = 0;
     graft_cache *c = *out = graft_calloc(1, sizeof *c);
     if (!c) return no_memory(err);
     snprintf(c->key, sizeof c->key, "%s", key ? key : "");
-    c->width = narrow ? 2 : 4;
+    c->width = narrow ? 2 : 4, c->file_bytes = file_bytes ? file_bytes : FILE_BYTES;
     if (!folder) return GRAFT_OK;
     if (!(c->folder = graft_path_join(folder, c->key))) return graft_cache_free(c), *out = NULL, no_memory(err);
     if (!anew)
@@ -408,7 +410,7 @@ graft_status graft_cache_mark(graft_cache *c, const graft_cache_place *at, int n
     memcpy(&c->end, at, sizeof *at);
     c->end.bad = bad;
     if (at->ended && !c->open && room_for(c, 0, &s, err)) return err->code; /* an empty last file says that it is the last */
-    if (!c->open || !(now || at->ended || c->segment[c->n - 1].n_bytes >= LIMIT)) return GRAFT_OK;
+    if (!c->open || !(now || at->ended || (int64_t)c->segment[c->n - 1].n_bytes >= c->file_bytes)) return GRAFT_OK;
     s = &c->segment[c->n - 1];
     graft_error why = GRAFT_ERROR_INIT;
     if (c->folder && keep_segment(c, s, &why)) {
@@ -471,13 +473,23 @@ graft_status graft_cache_read(const graft_cache *c, int64_t record, int64_t from
         for (int64_t i = at < 0 ? 0 : at, end = at + count < n ? at + count : n; i < end; i++) labels[i] = value == COPY ? ids[i] : value;
         at += count;
     }
-    return at < n ? damaged(c, s, record, err) : GRAFT_OK;
+    if (at < n) return damaged(c, s, record, err);
+    if (s->map.data) graft_map_forget(s->map.data, s->map.bytes); /* the system may have mapped up to 2 MiB around it; the next sample is elsewhere */
+    return GRAFT_OK;
 }
 
 void graft_cache_forget(const graft_cache *c)
 {
     for (size_t i = 0; i < c->n; i++)
         if (c->segment[i].map.data) graft_map_forget(c->segment[i].map.data, c->segment[i].map.bytes);
+}
+
+void graft_cache_pass(graft_cache *c, int64_t record)
+{
+    const size_t now = (size_t)(segment_of(c, record) - c->segment);
+    for (; c->passed < now; c->passed++)
+        if (c->segment[c->passed].map.data) graft_map_forget(c->segment[c->passed].map.data, c->segment[c->passed].map.bytes);
+    c->passed = now;
 }
 
 char *graft_cache_folder(void)

@@ -1,6 +1,6 @@
 /* core/data/cache.h - the tokenised samples of one set of files: added in the order of its records, read by number.
  *
- * With a folder they lie in files of some 32 MiB that are mapped, so memory does not grow with the set; each is whole or absent, says where in the data it
+ * With a folder they lie in files of some 8 MiB that are mapped, so memory does not grow with the set; each is whole or absent, says where in the data it
  * ends, and a set that was begun goes on from the last of them. Without a folder they lie in memory, in the same form. */
 #ifndef CORE_DATA_CACHE_H
 #define CORE_DATA_CACHE_H
@@ -26,8 +26,8 @@ typedef struct graft_cache_size {
 } graft_cache_size;
 
 /* Opens FOLDER/KEY as far as it is whole; what is damaged there is said and removed. folder NULL: memory. key: 64 digits of what the samples are made of.
- * narrow: all ids are below 65536. anew: what is there is not used. */
-graft_status graft_cache_open(const char *folder, const char *key, int narrow, int anew, graft_cache **out, graft_error *err);
+ * narrow: all ids are below 65536. anew: what is there is not used. file_bytes: of samples in a file, 0: 8 MiB. */
+graft_status graft_cache_open(const char *folder, const char *key, int narrow, int anew, int64_t file_bytes, graft_cache **out, graft_error *err);
 void graft_cache_free(graft_cache *c);
 const graft_cache_place *graft_cache_end(const graft_cache *c);
 int64_t graft_cache_records(const graft_cache *c);
@@ -47,6 +47,8 @@ graft_cache_size graft_cache_measure(const graft_cache *c, int64_t record);
 graft_status graft_cache_read(const graft_cache *c, int64_t record, int64_t from, int64_t n, int32_t *ids, int32_t *labels, graft_error *err);
 /* Pages of the files that were read may leave memory. */
 void graft_cache_forget(const graft_cache *c);
+/* The same of files before this record's, for one who measures all records in turn. */
+void graft_cache_pass(graft_cache *c, int64_t record);
 
 /* XDG_CACHE_HOME/graft/tokens or HOME/.cache/graft/tokens; NULL when there is neither. The caller frees. */
 char *graft_cache_folder(void);

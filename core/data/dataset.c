@@ -35,7 +35,7 @@ void graft_corpus_free(graft_corpus *c)
     graft_free(c);
 }
 
-static const graft_cache *set_of(const graft_corpus *c, int32_t record, int64_t *number)
+static graft_cache *set_of(const graft_corpus *c, int32_t record, int64_t *number)
 {
     int64_t low = 0, high = c->sets;
     while (high - low > 1) {
@@ -115,7 +115,7 @@ graft_dataset *graft_dataset_empty(void)
 {
     graft_error err = GRAFT_ERROR_INIT;
     graft_corpus *c = graft_corpus_new();
-    graft_dataset *d = c && !graft_cache_open(NULL, NULL, 0, 0, &c->set[0], &err) ? graft_dataset_on(c) : NULL;
+    graft_dataset *d = c && !graft_cache_open(NULL, NULL, 0, 0, 0, &c->set[0], &err) ? graft_dataset_on(c) : NULL;
     if (d) c->sets = 1;
     graft_corpus_free(c);
     return d;
@@ -248,7 +248,7 @@ static graft_status pair_at(const graft_dataset *d, int64_t i, graft_sample *out
 graft_status graft_dataset_get(const graft_dataset *d, int64_t i, graft_sample *out, graft_error *err)
 {
     if (d->stream) return graft_stream_get(d->stream, i, out, err);
-    if (++d->work->read > 256) graft_dataset_forget(d);
+    if (++d->work->read > 32) graft_dataset_forget(d);
     if (d->layout == BINS) return bin_at(d, i, out, err);
     if (d->layout == TEXTS) return texts_at(d, i, out, err);
     if (d->layout == PAIRS) return pair_at(d, i, out, err);
@@ -413,27 +413,49 @@ static graft_status put_pairs(graft_load *l, graft_dataset *to, const int32_t *w
     return status;
 }
 
-/* The samples of records [from, end) of the order: one by one, or packed. window: room for as many. */
+/* Counts the record; 0: it was dropped. */
+static int note_record(graft_load *l, int32_t record, int in_turn, graft_cache_size *x)
+{
+    int64_t number;
+    graft_cache *set = set_of(l->corpus, record, &number);
+    *x = graft_cache_measure(set, number);
+    if (in_turn) graft_cache_pass(set, number);
+    l->report.records++;
+    l->report.dropped += x->dropped, l->report.overlong += x->dropped && x->cut > 0;
+    if (x->dropped) return 0;
+    l->report.kept++, l->report.truncated += x->cut > 0, l->report.tokens_cut += x->cut;
+    return 1;
+}
+
+/* Each record [from, end) of the order is a sample. In the order of the list itself the list becomes the dataset's. */
+static graft_status pick_each(graft_load *l, graft_dataset *to, const int32_t *order, int64_t from, int64_t end)
+{
+    const int whole = !order && !from && end == (int64_t)l->n_records;
+    int32_t *list = whole ? l->records : graft_calloc((size_t)(end - from) + 1, sizeof *list);
+    graft_cache_size x;
+    if (!list && end > from) return no_memory(l->err);
+    for (int64_t i = from; i < end; i++) {
+        const int32_t record = l->records[order ? order[i] : i];
+        if (!note_record(l, record, !order, &x)) continue;
+        l->report.tokens += x.n, l->report.labelled += x.labelled;
+        list[to->n++] = record;
+    }
+    if (whole) l->records = NULL, l->n_records = l->records_room = 0;
+    to->record = list, to->room = to->n;
+    return GRAFT_OK;
+}
+
+/* The packed samples of records [from, end) of the order. window: room for as many. */
 static graft_status pick_window(graft_load *l, graft_dataset *to, const int32_t *order, int64_t from, int64_t end, int32_t *window)
 {
     int64_t n = 0;
+    graft_cache_size x;
     for (int64_t i = from; i < end; i++) {
         const int32_t record = l->records[order ? order[i] : i];
-        const graft_cache_size x = measure(l->corpus, record);
-        l->report.records++;
-        if (x.dropped) {
-            l->report.dropped++, l->report.overlong += x.cut > 0;
-            continue;
-        }
-        l->report.kept++, l->report.truncated += x.cut > 0, l->report.tokens_cut += x.cut;
-        window[n++] = record;
-        if (to->layout != SINGLE) continue;
-        l->report.tokens += x.n, l->report.labelled += x.labelled;
-        if (record_put(to, window[--n], l->err)) return l->err->code;
+        if (note_record(l, record, !order, &x)) window[n++] = record;
     }
-    if (to->layout == BINS) return put_bins(l, to, window, n);
-    if (to->layout == TEXTS) return put_texts(l, to, window, n);
-    return to->layout == PAIRS ? put_pairs(l, to, window, n) : GRAFT_OK;
+    return to->layout == BINS ? put_bins(l, to, window, n) : to->layout == TEXTS ? put_texts(l, to, window, n)
+                                                                                 : put_pairs(l, to, window, n);
 }
 
 /* Records come in windows; where several workers are asked for, each has a run of them and its own windows. */
@@ -443,14 +465,15 @@ graft_status graft_load_pick(graft_load *l, graft_dataset *to, const int32_t *or
     const int64_t n = end - from, size = l->o->preprocessing_batch_size > 0 ? l->o->preprocessing_batch_size : 1000;
     int64_t workers = l->o->preprocessing_workers > 0 ? l->o->preprocessing_workers : 1;
     graft_status status = GRAFT_OK;
-    int32_t *window = graft_calloc((size_t)(size < n ? size : n) + 1, sizeof *window);
-    if (!window) return no_memory(l->err);
     to->layout = l->o->preference ? PAIRS : !packs       ? SINGLE
                                         : l->o->pretrain ? TEXTS
                                                          : BINS;
     to->block_tokens = l->o->pretrain ? l->how.cutoff_len : l->how.cutoff_len + 1;
     to->neat = l->o->packing == GRAFT_PACKING_NEAT, to->pad = graft_tokenizer_pad(l->tok);
     to->how = (graft_dataset_options){.cutoff_len = l->how.cutoff_len, .preference = l->how.preference};
+    if (to->layout == SINGLE) return pick_each(l, to, order, from, end);
+    int32_t *window = graft_calloc((size_t)(size < n ? size : n) + 1, sizeof *window);
+    if (!window) return no_memory(l->err);
     if (workers > n) workers = n ? n : 1;
     for (int64_t w = 0; w < workers && !status; w++) {
         const int64_t first = from + n / workers * w + (w < n % workers ? w : n % workers), last = first + n / workers + (w < n % workers);

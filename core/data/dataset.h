@@ -60,6 +60,7 @@ typedef struct graft_dataset_options {
     /* What may change here changes a sample: a new field of that kind goes into the key of the token cache too (read.c, options_into). */
     const char *cache_dir;       /* folder of the token cache; NULL: samples stay in memory */
     int64_t cache_from;          /* sets of so many bytes are kept there; 0: 8 MiB */
+    int64_t cache_file_bytes;    /* of samples in one of its files; 0: 8 MiB */
     int overwrite_cache;         /* made anew */
     int streaming;               /* nothing is tokenised before it is asked for: records pass a shuffle buffer. Samples are asked for in turn; registry, template,
                                   * tokenizer and the texts of these options must then outlive the dataset */

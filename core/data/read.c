@@ -18,7 +18,7 @@
 enum { CACHE_FROM = 8 << 20,  /* bytes: less is tokenised anew faster than it is looked up */
        HASH_WHOLE = 64 << 20, /* larger files are known by size, time and probes */
        PROBES = 64,           /* pieces of a large file that are hashed */
-       PROBE_BYTES = 64 << 10,
+       PIECE = 64 << 10,
        SAY_EVERY = 1 << 20 }; /* records */
 
 static graft_status no_memory(graft_error *err) { return graft_fail(err, GRAFT_NO_MEMORY, NULL, "out of memory for the dataset"); }
@@ -228,18 +228,17 @@ graft_status graft_load_files(graft_load *l, const char *path, char ***files, si
 static graft_status file_into(graft_load *l, const char *path, graft_sha256 *sum)
 {
     int64_t bytes, modified;
-    char hex[65];
     graft_map map;
-    if (graft_path_stamp(path, &bytes, &modified, l->err)) return l->err->code;
-    graft_fingerprint_number(sum, bytes);
-    if (bytes <= HASH_WHOLE) {
-        if (graft_sha256_file(path, hex, l->err)) return l->err->code;
-        graft_fingerprint_text(sum, hex, 64);
-        return GRAFT_OK;
+    if (graft_path_stamp(path, &bytes, &modified, l->err) || graft_map_open(&map, path, l->err)) return l->err->code;
+    const int whole = map.bytes <= HASH_WHOLE;
+    const int64_t step = whole ? PIECE : (map.bytes - PIECE) / (PROBES - 1);
+    graft_fingerprint_number(sum, map.bytes);
+    graft_fingerprint_number(sum, whole ? 0 : modified);
+    for (int64_t at = 0; at < map.bytes; at += step) {
+        const int64_t n = map.bytes - at < PIECE ? map.bytes - at : PIECE;
+        graft_sha256_add(sum, map.data + at, (size_t)n);
+        graft_map_forget(map.data, at + n);
     }
-    graft_fingerprint_number(sum, modified);
-    if (graft_map_open(&map, path, l->err)) return l->err->code;
-    for (int64_t i = 0; i < PROBES && map.bytes > PROBE_BYTES; i++) graft_sha256_add(sum, map.data + (map.bytes - PROBE_BYTES) / (PROBES - 1) * i, PROBE_BYTES);
     graft_map_close(&map);
     return GRAFT_OK;
 }
@@ -266,7 +265,24 @@ static void options_into(const graft_load *l, graft_sha256 *sum)
     const int64_t numbers[] = {o->cutoff_len, o->train_on_prompt, o->mask_history, o->pretrain, o->pretrain && o->packing != GRAFT_PACKING_OFF, o->thinking, o->preserve_thinking, o->split_special_tokens, o->preference, o->drop_overlong, o->skip_bad_records, o->learn_pad};
     graft_sha256_add(sum, numbers, sizeof numbers);
     graft_fingerprint_text(sum, o->default_system, o->default_system ? strlen(o->default_system) : 0);
-    graft_fingerprint_text(sum, o->today, o->today ? strlen(o->today) : 0);
+}
+
+/* Today's date is part of some tool prompts: a conversation with a tool tells whether it is one of this template's. */
+static graft_status date_into(graft_load *l, graft_sha256 *sum)
+{
+    static const char tools[] = "[{\"name\": \"f\", \"description\": \"d\", \"parameters\": {\"type\": \"object\", \"properties\": {}, \"required\": []}}]";
+    const graft_message talk[] = {{GRAFT_MESSAGE_USER, "q", 1}, {GRAFT_MESSAGE_ASSISTANT, "a", 1}};
+    const graft_template_options how = {.today = l->how.today};
+    graft_error cannot = GRAFT_ERROR_INIT;
+    graft_unit_turn *turns;
+    size_t n = 0;
+    graft_arena *a = graft_arena_new();
+    if (!a) return no_memory(l->err);
+    if (graft_template_units(l->t, &how, a, talk, 2, "s", 1, tools, &turns, &n, &cannot)) graft_fingerprint_text(sum, how.today, how.today ? strlen(how.today) : 0);
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < turns[i].prompt.n; k++) graft_fingerprint_text(sum, turns[i].prompt.item[k].text, turns[i].prompt.item[k].bytes);
+    graft_arena_free(a);
+    return GRAFT_OK;
 }
 
 static graft_status key_of(graft_load *l, const graft_json *entry, const graft_plugin *format, char *const *files, size_t n, char key[65])
@@ -280,7 +296,7 @@ static graft_status key_of(graft_load *l, const graft_json *entry, const graft_p
     graft_fingerprint_number(&sum, (int64_t)n);
     for (size_t i = 0; i < n; i++)
         if (file_into(l, files[i], &sum)) return l->err->code;
-    if (entry_into(l, entry, &sum) || graft_tokenizer_fingerprint(l->tok, &sum, l->err)) return l->err->code;
+    if (entry_into(l, entry, &sum) || date_into(l, &sum) || graft_tokenizer_fingerprint(l->tok, &sum, l->err)) return l->err->code;
     graft_template_fingerprint(l->t, &sum);
     options_into(l, &sum);
     graft_sha256_hex(&sum, key);
@@ -300,12 +316,12 @@ static graft_status open_cache(graft_load *l, const graft_json *entry, char *con
         total += bytes;
     }
     const int64_t from = o->cache_from ? o->cache_from : CACHE_FROM;
-    if (!o->cache_dir || total < from) return graft_cache_open(NULL, NULL, narrow, 0, out, l->err);
+    if (!o->cache_dir || total < from) return graft_cache_open(NULL, NULL, narrow, 0, 0, out, l->err);
     graft_load_stream s;
     if (graft_load_open(l, files[0], entry, &s)) return l->err->code;
     const graft_status status = key_of(l, entry, s.plugin->door, files, n, key);
     graft_load_close(&s);
-    if (status || graft_cache_open(o->cache_dir, key, narrow, o->overwrite_cache, out, l->err)) return l->err->code;
+    if (status || graft_cache_open(o->cache_dir, key, narrow, o->overwrite_cache, o->cache_file_bytes, out, l->err)) return l->err->code;
     const int64_t records = graft_cache_records(*out);
     if (graft_cache_end(*out)->ended) graft_log(GRAFT_LOG_INFO, "%s: %lld tokenised records are taken from %s/%s", files[0], (long long)records, o->cache_dir, key);
     else if (records) graft_log(GRAFT_LOG_INFO, "%s: %lld records are tokenised already; going on behind them", files[0], (long long)records);
@@ -356,7 +372,9 @@ static graft_status read_set(graft_load *l, const char *path, const graft_json *
     const int64_t records = graft_cache_records(*c), first = all->first[all->sets], want = most && most < records ? most : records;
     all->first[++all->sets] = first + records;
     if (first + records >= INT32_MAX || l->n_records + (size_t)want >= INT32_MAX) return graft_fail(l->err, GRAFT_BAD_INPUT, path, "more than %d records; use streaming", INT32_MAX);
-    if (graft_grow((void **)&l->records, &l->records_room, l->n_records + (size_t)want, sizeof *l->records)) return no_memory(l->err);
+    int32_t *grown = graft_realloc(l->records, l->n_records + (size_t)want, sizeof *grown); /* exactly: there may be many */
+    if (!grown) return no_memory(l->err);
+    l->records = grown, l->records_room = l->n_records + (size_t)want;
     for (int64_t i = 0; i < want; i++) l->records[l->n_records++] = (int32_t)(first + i);
     graft_cache_forget(*c);
     return GRAFT_OK;

@@ -51,7 +51,7 @@ static graft_status refuse(source *s, graft_error *err, const char *sentence)
     return graft_fail(err, GRAFT_BAD_INPUT, place, "%s", sentence);
 }
 
-enum { BEHIND = 4 << 20 }; /* bytes behind the reader that stay in memory */
+enum { BEHIND = 1 << 20 }; /* bytes behind the reader that stay in memory */
 
 /* A mapped file is in memory as far as it was touched: what was read goes, so that memory does not grow with the file. */
 static void forget_behind(source *s)

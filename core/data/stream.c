@@ -210,7 +210,7 @@ static graft_status take_records(graft_stream *s, int64_t most, graft_dataset **
     graft_load *l = s->l;
     blob *held[GRAFT_BLOCK] = {NULL};
     graft_corpus *corpus = graft_corpus_new();
-    graft_status status = corpus ? graft_cache_open(NULL, NULL, graft_tokenizer_size(l->tok) <= 65536, 0, &corpus->set[0], l->err) : no_memory(l->err);
+    graft_status status = corpus ? graft_cache_open(NULL, NULL, graft_tokenizer_size(l->tok) <= 65536, 0, 0, &corpus->set[0], l->err) : no_memory(l->err);
     *out = NULL, *read = 0;
     for (int end = 0; !status && !end;) {
         int64_t n = 0;

@@ -85,7 +85,7 @@ START_TEST(round_trip)
     for (int narrow = 0; narrow < 2; narrow++)
         for (int disk = 0; disk < 2; disk++) {
             graft_cache *c;
-            ck_assert_ok(graft_cache_open(disk ? dir : NULL, key, narrow, 1, &c, &err));
+            ck_assert_ok(graft_cache_open(disk ? dir : NULL, key, narrow, 1, 0, &c, &err));
             add_records(c, 0, 500, 100);
             check_records(c, 500);
             graft_cache_bad(c, "line 9 is none");
@@ -97,7 +97,7 @@ START_TEST(round_trip)
             ck_assert_str_eq(graft_cache_first_drop(c), "record 3");
             graft_cache_free(c);
             if (!disk) continue;
-            ck_assert_ok(graft_cache_open(dir, key, narrow, 0, &c, &err));
+            ck_assert_ok(graft_cache_open(dir, key, narrow, 0, 0, &c, &err));
             check_records(c, 550);
             ck_assert(graft_cache_end(c)->ended && graft_cache_end(c)->bad == 1);
             ck_assert_str_eq(graft_cache_first_drop(c), "record 3");
@@ -118,7 +118,7 @@ static void make(const char *dir)
 {
     graft_error err = GRAFT_ERROR_INIT;
     graft_cache *c;
-    ck_assert_ok(graft_cache_open(dir, key, 1, 1, &c, &err));
+    ck_assert_ok(graft_cache_open(dir, key, 1, 1, 0, &c, &err));
     add_records(c, 0, 300, 100);
     end_it(c);
     graft_cache_free(c);
@@ -146,7 +146,7 @@ START_TEST(damage)
         ck_assert_ok(graft_file_replace(file_at(dir, 1), data, length, &err));
         graft_free(data);
         *said = 0;
-        ck_assert_ok(graft_cache_open(dir, key, 1, 0, &c, &err));
+        ck_assert_ok(graft_cache_open(dir, key, 1, 0, 0, &c, &err));
         if (graft_cache_records(c) == 100) {
             noticed++;
             ck_assert_msg(strstr(said, "000001.tokens") && strstr(said, "made again"), "%s", said);
@@ -171,7 +171,7 @@ START_TEST(damage_later)
     int32_t ids[100], labels[100];
     snprintf(dir, sizeof dir, "%s", graft_test_dir("cache"));
     make(dir);
-    ck_assert_ok(graft_cache_open(dir, key, 1, 0, &c, &err));
+    ck_assert_ok(graft_cache_open(dir, key, 1, 0, 0, &c, &err));
     FILE *f = fopen(file_at(dir, 0), "r+");
     ck_assert(f && !fseek(f, 400, SEEK_SET));
     for (int i = 0; i < 4000; i++) fputc(0x5A, f);
@@ -196,7 +196,7 @@ START_TEST(killed)
     snprintf(dir, sizeof dir, "%s", graft_test_dir("cache"));
     const pid_t child = fork();
     if (!child) {
-        if (graft_cache_open(dir, key, 1, 0, &c, &err)) _exit(1);
+        if (graft_cache_open(dir, key, 1, 0, 0, &c, &err)) _exit(1);
         add_records(c, 0, 230, 50);
         snprintf(part, sizeof part, "%s/%s/000004.%ld.part", dir, key, (long)getpid());
         FILE *f = fopen(part, "w"); /* as if it were in the middle of writing */
@@ -206,7 +206,7 @@ START_TEST(killed)
     ck_assert(child > 0 && waitpid(child, &status, 0) == child && WIFSIGNALED(status));
     snprintf(part, sizeof part, "%s/%s/000004.%ld.part", dir, key, (long)child);
     ck_assert(graft_path_exists(part));
-    ck_assert_ok(graft_cache_open(dir, key, 1, 0, &c, &err));
+    ck_assert_ok(graft_cache_open(dir, key, 1, 0, 0, &c, &err));
     ck_assert(!graft_path_exists(part));
     int64_t cursor;
     memcpy(&cursor, graft_cache_end(c)->cursor.bytes, sizeof cursor);
@@ -227,7 +227,7 @@ START_TEST(two_at_once)
     snprintf(dir, sizeof dir, "%s", graft_test_dir("cache"));
     for (int k = 0; k < 2; k++) {
         if (!(child[k] = fork())) {
-            if (graft_cache_open(dir, key, 1, 0, &c, &err)) _exit(1);
+            if (graft_cache_open(dir, key, 1, 0, 0, &c, &err)) _exit(1);
             for (int64_t i = graft_cache_records(c); i < 600; i += 20) add_records(c, i, i + 20, 20);
             if (!graft_cache_end(c)->ended) end_it(c);
             check_records(c, 600);
@@ -236,7 +236,7 @@ START_TEST(two_at_once)
         }
     }
     for (int k = 0, status; k < 2; k++) ck_assert(waitpid(child[k], &status, 0) == child[k] && WIFEXITED(status) && !WEXITSTATUS(status));
-    ck_assert_ok(graft_cache_open(dir, key, 1, 0, &c, &err));
+    ck_assert_ok(graft_cache_open(dir, key, 1, 0, 0, &c, &err));
     check_records(c, 600);
     ck_assert(graft_cache_end(c)->ended);
     graft_cache_free(c);
@@ -252,7 +252,7 @@ START_TEST(full_disk)
     graft_log_to(hear, NULL, GRAFT_LOG_INFO);
     for (int k = 0; k < 3; k++) {
         snprintf(dir, sizeof dir, "%s", graft_test_dir("cache"));
-        ck_assert_ok(graft_cache_open(dir, key, 1, 0, &c, &err));
+        ck_assert_ok(graft_cache_open(dir, key, 1, 0, 0, &c, &err));
         add_records(c, 0, 100, 50);
         *said = 0;
         graft_file_fault(calls[k], 1, ENOSPC);
@@ -262,7 +262,7 @@ START_TEST(full_disk)
         ck_assert_msg(strstr(said, "stay in memory") != NULL, "%s", said);
         check_records(c, 300);
         graft_cache_free(c);
-        ck_assert_ok(graft_cache_open(dir, key, 1, 0, &c, &err)); /* what was written before is whole */
+        ck_assert_ok(graft_cache_open(dir, key, 1, 0, 0, &c, &err)); /* what was written before is whole */
         check_records(c, 100);
         graft_cache_free(c);
     }
