@@ -7,7 +7,9 @@
  *   cosine_with_min_lr       cosine between 1 and r
  *   polynomial               from 1 to lr_end / base with (1 - p)^power
  *   inverse_sqrt             1 / sqrt((s + t - w) / t), t = timescale
+ *   cosine_warmup_with_min_lr   the same one step ahead; before w from u up to 1, u = warmup_lr_rate or 1 / w
  *   warmup_stable_decay      1 for a while, then down to min_lr_ratio
+ *   reduce_lr_on_plateau     base; times `factor` whenever more than `patience` evaluations brought nothing better (torch's ReduceLROnPlateau)
  *
  * The formulas are those of transformers' optimization.py, so that curves of both lie on each other. */
 #include "core/train/schedule.h"
@@ -27,9 +29,11 @@ enum { LINEAR,
        INVERSE_SQRT,
        COSINE_WITH_MIN_LR,
        WARMUP_STABLE_DECAY,
+       COSINE_WARMUP_WITH_MIN_LR,
+       REDUCE_LR_ON_PLATEAU,
        KINDS };
 
-static const char *const names[KINDS] = {"linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt", "cosine_with_min_lr", "warmup_stable_decay"};
+static const char *const names[KINDS] = {"linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt", "cosine_with_min_lr", "warmup_stable_decay", "cosine_warmup_with_min_lr", "reduce_lr_on_plateau"};
 
 /* Which options each kind has: a bit a row of `options`. */
 typedef struct option {
@@ -39,21 +43,38 @@ typedef struct option {
 } option;
 #define OF(kind) (1u << (kind))
 static const option options[] = {
-    {"num_cycles", offsetof(graft_schedule_options, num_cycles), OF(COSINE) | OF(COSINE_WITH_RESTARTS) | OF(COSINE_WITH_MIN_LR) | OF(WARMUP_STABLE_DECAY)},
+    {"num_cycles", offsetof(graft_schedule_options, num_cycles), OF(COSINE) | OF(COSINE_WITH_RESTARTS) | OF(COSINE_WITH_MIN_LR) | OF(COSINE_WARMUP_WITH_MIN_LR) | OF(WARMUP_STABLE_DECAY)},
     {"power", offsetof(graft_schedule_options, power), OF(POLYNOMIAL)},
     {"lr_end", offsetof(graft_schedule_options, lr_end), OF(POLYNOMIAL)},
     {"timescale", offsetof(graft_schedule_options, timescale), OF(INVERSE_SQRT)},
-    {"min_lr", offsetof(graft_schedule_options, min_lr), OF(COSINE_WITH_MIN_LR)},
-    {"min_lr_rate", offsetof(graft_schedule_options, min_lr_rate), OF(COSINE_WITH_MIN_LR)},
+    {"min_lr", offsetof(graft_schedule_options, min_lr), OF(COSINE_WITH_MIN_LR) | OF(COSINE_WARMUP_WITH_MIN_LR) | OF(REDUCE_LR_ON_PLATEAU)},
+    {"min_lr_rate", offsetof(graft_schedule_options, min_lr_rate), OF(COSINE_WITH_MIN_LR) | OF(COSINE_WARMUP_WITH_MIN_LR)},
     {"num_stable_steps", offsetof(graft_schedule_options, num_stable_steps), OF(WARMUP_STABLE_DECAY)},
     {"num_decay_steps", offsetof(graft_schedule_options, num_decay_steps), OF(WARMUP_STABLE_DECAY)},
+    {"warmup_lr_rate", offsetof(graft_schedule_options, warmup_lr_rate), OF(COSINE_WARMUP_WITH_MIN_LR)},
+    {"factor", offsetof(graft_schedule_options, factor), OF(REDUCE_LR_ON_PLATEAU)},
+    {"patience", offsetof(graft_schedule_options, patience), OF(REDUCE_LR_ON_PLATEAU)},
+    {"threshold", offsetof(graft_schedule_options, threshold), OF(REDUCE_LR_ON_PLATEAU)},
+    {"cooldown", offsetof(graft_schedule_options, cooldown), OF(REDUCE_LR_ON_PLATEAU)},
+    {"eps", offsetof(graft_schedule_options, eps), OF(REDUCE_LR_ON_PLATEAU)},
     {"min_lr_ratio", offsetof(graft_schedule_options, min_lr_ratio), OF(WARMUP_STABLE_DECAY)},
 };
 enum { OPTIONS = sizeof options / sizeof *options };
 
+/* mode and threshold_mode of reduce_lr_on_plateau. 1: taken, -1: not one of its words, 0: another key. */
+static int read_word(graft_schedule *s, const graft_json *m)
+{
+    const int mode = !strcmp(m->key, "mode"), threshold = !strcmp(m->key, "threshold_mode");
+    if (!mode && !threshold) return 0;
+    const char *low = mode ? "min" : "rel", *high = mode ? "max" : "abs";
+    if (m->type != GRAFT_JSON_TEXT || (strcmp(m->text, low) && strcmp(m->text, high))) return -1;
+    *(mode ? &s->o.highest : &s->o.absolute) = !strcmp(m->text, high);
+    return 1;
+}
+
 static graft_status read_option(graft_schedule *s, const graft_json *m, graft_error *err)
 {
-    const char *known[OPTIONS + 1];
+    const char *known[OPTIONS + 2];
     size_t n = 0;
     for (size_t i = 0; i < OPTIONS; i++) {
         if (!(options[i].kinds & OF(s->kind))) continue;
@@ -62,6 +83,13 @@ static graft_status read_option(graft_schedule *s, const graft_json *m, graft_er
         if (m->type != GRAFT_JSON_NUMBER || !isfinite(m->number)) return graft_fail(err, GRAFT_BAD_INPUT, "lr_scheduler_kwargs", "%s must be a number", m->key);
         memcpy((char *)&s->o + options[i].offset, &m->number, sizeof m->number);
         return GRAFT_OK;
+    }
+    if (s->kind == REDUCE_LR_ON_PLATEAU) {
+        const int word = read_word(s, m);
+        if (word < 0) return graft_fail(err, GRAFT_BAD_INPUT, "lr_scheduler_kwargs", "%s must be %s", m->key, !strcmp(m->key, "mode") ? "min or max" : "rel or abs");
+        if (word) return GRAFT_OK;
+        known[n++] = "mode";
+        known[n++] = "threshold_mode";
     }
     if (s->kind == WARMUP_STABLE_DECAY) {
         known[n++] = "decay_type";
@@ -112,9 +140,12 @@ graft_status graft_schedule_new(graft_schedule *s, const char *name, double base
         const graft_status status = read_option(s, m, err);
         if (status) return status;
     }
-    if (s->kind == COSINE_WITH_MIN_LR && isnan(s->o.min_lr) && isnan(s->o.min_lr_rate))
-        return graft_fail(err, GRAFT_BAD_INPUT, "lr_scheduler_kwargs", "the schedule cosine_with_min_lr needs min_lr or min_lr_rate");
+    if ((s->kind == COSINE_WITH_MIN_LR || s->kind == COSINE_WARMUP_WITH_MIN_LR) && isnan(s->o.min_lr) && isnan(s->o.min_lr_rate))
+        return graft_fail(err, GRAFT_BAD_INPUT, "lr_scheduler_kwargs", "the schedule %s needs min_lr or min_lr_rate", name);
     if (s->kind == WARMUP_STABLE_DECAY) fill_stable_decay(s);
+    s->rate = base;
+    s->best = s->o.highest ? -INFINITY : INFINITY;
+    if (s->kind == REDUCE_LR_ON_PLATEAU && s->o.factor >= 1.0) return graft_fail(err, GRAFT_BAD_INPUT, "lr_scheduler_kwargs", "factor must be below 1, found %g", s->o.factor);
     return GRAFT_OK;
 }
 
@@ -141,11 +172,21 @@ static double stable_decay(const graft_schedule *s, double step)
     return fmax(0.0, f * (1.0 - low) + low);
 }
 
+static double min_rate(const graft_schedule *s) { return isnan(s->o.min_lr) ? s->o.min_lr_rate : s->o.min_lr / s->base; }
+
+static double warmup_and_cosine(const graft_schedule *s, double step)
+{
+    const double w = (double)s->warmup, u = s->o.warmup_lr_rate, low = min_rate(s);
+    if (step < w) return isnan(u) ? (step + 1.0) / fmax(1.0, w) : u + (1.0 - u) * step / fmax(1.0, w - 1.0);
+    return fmax(0.0, half_cosine(or_else(s->o.num_cycles, 0.5) * 2.0 * (step - w + 1.0) / fmax(1.0, (double)s->total - w)) * (1.0 - low) + low);
+}
+
 static double factor(const graft_schedule *s, double step)
 {
     const double w = (double)s->warmup, total = (double)s->total, p = (step - w) / fmax(1.0, total - w);
     if (s->kind == CONSTANT) return 1.0;
     if (s->kind == WARMUP_STABLE_DECAY) return stable_decay(s, step);
+    if (s->kind == COSINE_WARMUP_WITH_MIN_LR) return warmup_and_cosine(s, step);
     if (step < w) return step / fmax(1.0, w);
     switch (s->kind) {
     case LINEAR: return fmax(0.0, (total - step) / fmax(1.0, total - w));
@@ -157,11 +198,55 @@ static double factor(const graft_schedule *s, double step)
         return 1.0 / sqrt((step + t - w) / t);
     }
     case COSINE_WITH_MIN_LR: {
-        const double r = isnan(s->o.min_lr) ? s->o.min_lr_rate : s->o.min_lr / s->base;
+        const double r = min_rate(s);
         return fmax(0.0, half_cosine(or_else(s->o.num_cycles, 0.5) * 2.0 * p) * (1.0 - r) + r);
     }
     default: return 1.0;
     }
 }
 
-double graft_schedule_rate(const graft_schedule *s, int64_t step) { return s->base * factor(s, (double)step); }
+double graft_schedule_rate(const graft_schedule *s, int64_t step) { return s->kind == REDUCE_LR_ON_PLATEAU ? s->rate : s->base * factor(s, (double)step); }
+
+/* ---- reduce_lr_on_plateau ---------------------------------------------------------------------------------------------------- */
+
+int graft_schedule_watches(const graft_schedule *s) { return s->kind == REDUCE_LR_ON_PLATEAU; }
+
+static int is_better(const graft_schedule *s, double value)
+{
+    const double by = or_else(s->o.threshold, 1e-4), toward = s->o.highest ? 1.0 : -1.0;
+    const double needed = s->o.absolute ? s->best + toward * by : s->best * (1.0 + toward * by);
+    return s->o.highest ? value > needed : value < needed;
+}
+
+void graft_schedule_metric(graft_schedule *s, double value)
+{
+    if (s->kind != REDUCE_LR_ON_PLATEAU) return;
+    const int better = is_better(s, value);
+    if (better) s->best = value;
+    s->bad = better ? 0 : s->bad + 1;
+    if (s->resting > 0) s->resting--, s->bad = 0;
+    if ((double)s->bad <= or_else(s->o.patience, 10.0)) return;
+    const double now = fmax(s->rate * or_else(s->o.factor, 0.1), or_else(s->o.min_lr, 0.0));
+    if (s->rate - now > or_else(s->o.eps, 1e-8)) s->rate = now;
+    s->resting = (int64_t)or_else(s->o.cooldown, 0.0);
+    s->bad = 0;
+}
+
+void graft_schedule_save(const graft_schedule *s, graft_arena *a, graft_json *to)
+{
+    if (s->kind != REDUCE_LR_ON_PLATEAU) return;
+    graft_json_put(a, to, "plateau_rate", graft_json_real(a, s->rate));
+    if (isfinite(s->best)) graft_json_put(a, to, "plateau_best", graft_json_real(a, s->best));
+    graft_json_put(a, to, "plateau_bad", graft_json_int(a, s->bad));
+    graft_json_put(a, to, "plateau_resting", graft_json_int(a, s->resting));
+}
+
+void graft_schedule_restore(graft_schedule *s, const graft_json *from)
+{
+    const graft_json *rate = graft_json_get(from, "plateau_rate"), *best = graft_json_get(from, "plateau_best"), *bad = graft_json_get(from, "plateau_bad"), *resting = graft_json_get(from, "plateau_resting");
+    if (s->kind != REDUCE_LR_ON_PLATEAU || !rate || rate->type != GRAFT_JSON_NUMBER) return;
+    s->rate = rate->number;
+    if (best && best->type == GRAFT_JSON_NUMBER) s->best = best->number;
+    s->bad = bad && bad->integral ? bad->integer : 0;
+    s->resting = resting && resting->integral ? resting->integer : 0;
+}

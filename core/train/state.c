@@ -158,6 +158,7 @@ static graft_status put_counters(const graft_trainer *t, const char *dir, graft_
         if (leaf->skipped) graft_json_put(a, skipped, leaf->name, graft_json_int(a, leaf->skipped));
     }
     if (skipped) graft_json_put(a, o, "skipped", skipped);
+    graft_schedule_save(&t->schedule, a, o);
     const graft_status s = graft_journal_write(dir, COUNTERS, o, 2, 0, err);
     graft_arena_free(a);
     return s;
@@ -196,6 +197,7 @@ static graft_status take_counters(graft_trainer *t, const char *dir, graft_error
         t->total_loss = sum_of(o, "loss_sum");
         t->flops = sum_of(o, "flops");
         t->seconds_before = sum_of(o, "seconds");
+        graft_schedule_restore(&t->schedule, o);
         if (t->step < 1 || t->runs < 1 || t->tokens < 0 || t->log_count < 0) s = graft_fail(err, GRAFT_BAD_INPUT, path, "the counters of the checkpoint are missing or negative; use another checkpoint");
     }
     if (!s) {

@@ -159,6 +159,7 @@ static graft_status evaluate(graft_trainer *t, graft_error *err)
     }
     if (s) return s;
     t->result->eval_loss = sum / (double)n;
+    graft_schedule_metric(&t->schedule, t->result->eval_loss);
     t->eval_step = t->step;
     const graft_journal_moment now = graft_trainer_moment(t);
     return graft_journal_eval(&t->journal, &now, t->result->eval_loss, graft_trainer_clock() - began, n, batches, err);
@@ -350,6 +351,7 @@ graft_status graft_train(const graft_train_job *job, graft_train_result *out, gr
     graft_status s = graft_train_count(job, &t.steps, err);
     out->total_steps = t.steps.total;
     if (!s) s = graft_schedule_new(&t.schedule, o->lr_scheduler_type, o->learning_rate, t.steps.warmup, t.steps.total, o->lr_scheduler_kwargs, err);
+    if (!s && graft_schedule_watches(&t.schedule) && !t.steps.evaluate && !t.steps.evaluate_epochs) s = graft_fail(err, GRAFT_BAD_INPUT, "lr_scheduler_type", "%s follows the evaluations: give eval_strategy=steps or epoch", o->lr_scheduler_type);
     if (!s) s = graft_checkpoint_tidy(o->output_dir, err);
     if (!s) s = choose_checkpoint(o, checkpoint, err);
     if (!s && *checkpoint) s = graft_checkpoint_check(checkpoint, &done, err);

@@ -35,6 +35,51 @@ START_TEST(golden)
 }
 END_TEST
 
+/* torch's ReduceLROnPlateau on the same metrics: rate after each. */
+START_TEST(plateau)
+{
+    static const double metric[] = {3.0, 2.5, 2.6, 2.49999, 2.4, 2.41, 2.42, 2.43, 2.44, 2.45, 2.0, 2.2, 2.2, 2.3};
+    static const struct {
+        const char *kwargs;
+        double rate[14];
+    } runs[] = {{"{\"patience\": 1, \"factor\": 0.5}", {0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.025, 0.025, 0.0125, 0.0125, 0.0125, 0.0125, 0.00625, 0.00625}}, {"{\"patience\": 0, \"factor\": 0.1, \"min_lr\": 0.002, \"cooldown\": 2}", {0.1, 0.1, 0.010000000000000002, 0.010000000000000002, 0.010000000000000002, 0.002, 0.002, 0.002, 0.002, 0.002, 0.002, 0.002, 0.002, 0.002}}, {"{\"patience\": 2, \"factor\": 0.3, \"threshold\": 0.05, \"threshold_mode\": \"abs\"}", {0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.03, 0.03, 0.03, 0.03, 0.03, 0.03, 0.009}}, {"{\"mode\": \"max\", \"patience\": 1, \"factor\": 0.5}", {0.1, 0.1, 0.05, 0.05, 0.025, 0.025, 0.0125, 0.0125, 0.00625, 0.00625, 0.003125, 0.003125, 0.0015625, 0.0015625}}};
+    graft_arena *a = graft_arena_new();
+    for (size_t k = 0; k < sizeof runs / sizeof *runs; k++) {
+        const graft_json *o = NULL;
+        graft_schedule s, resumed;
+        ck_assert_ok(graft_json_parse(a, "kwargs", runs[k].kwargs, strlen(runs[k].kwargs), 0, &o, &err));
+        ck_assert_ok(graft_schedule_new(&s, "reduce_lr_on_plateau", 0.1, 5, 100, o, &err));
+        ck_assert(graft_schedule_watches(&s));
+        for (int i = 0; i < 14; i++) {
+            graft_json *kept = graft_json_new(a, GRAFT_JSON_OBJECT);
+            graft_schedule_metric(&s, metric[i]);
+            ck_assert_msg(fabs(graft_schedule_rate(&s, i) - runs[k].rate[i]) < 1e-15, "%s: metric %d: %.17g, expected %.17g", runs[k].kwargs, i, graft_schedule_rate(&s, i), runs[k].rate[i]);
+            graft_schedule_save(&s, a, kept); /* a checkpoint after each */
+            ck_assert_ok(graft_schedule_new(&resumed, "reduce_lr_on_plateau", 0.1, 5, 100, o, &err));
+            graft_schedule_restore(&resumed, kept);
+            s = resumed;
+        }
+    }
+    graft_arena_free(a);
+}
+END_TEST
+
+START_TEST(cosine_one_step_ahead)
+{
+    static const char *const kwargs[] = {"{\"min_lr_rate\": 0.1}", "{\"min_lr\": 0.001, \"warmup_lr_rate\": 0.2}"};
+    static const double rates[][13] = {{0.0025, 0.005, 0.0075, 0.01, 0.00965745789630079, 0.008681980515339464, 0.007222075445642904, 0.0055000000000000005, 0.003777924554357096, 0.0023180194846605367, 0.0013425421036992098, 0.001, 0.0013425421036992091}, {0.002, 0.004666666666666667, 0.007333333333333334, 0.010000000000000002, 0.00965745789630079, 0.008681980515339464, 0.007222075445642904, 0.0055000000000000005, 0.003777924554357096, 0.0023180194846605367, 0.0013425421036992098, 0.001, 0.0013425421036992091}};
+    graft_arena *a = graft_arena_new();
+    for (int k = 0; k < 2; k++) {
+        const graft_json *o = NULL;
+        graft_schedule s;
+        ck_assert_ok(graft_json_parse(a, "kwargs", kwargs[k], strlen(kwargs[k]), 0, &o, &err));
+        ck_assert_ok(graft_schedule_new(&s, "cosine_warmup_with_min_lr", 0.01, 4, 12, o, &err));
+        for (int i = 0; i < 13; i++) ck_assert_double_lt(fabs(graft_schedule_rate(&s, i) - rates[k][i]), 1e-12);
+    }
+    graft_arena_free(a);
+}
+END_TEST
+
 START_TEST(refused)
 {
     graft_arena *a = graft_arena_new();
@@ -54,6 +99,8 @@ END_TEST
 static void cases(TCase *tc)
 {
     tcase_add_test(tc, golden);
+    tcase_add_test(tc, plateau);
+    tcase_add_test(tc, cosine_one_step_ahead);
     tcase_add_test(tc, refused);
 }
 
