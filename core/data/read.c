@@ -12,6 +12,7 @@
 #include "core/data/parts.h"
 #include "core/model/fingerprint.h"
 
+#include <fnmatch.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -186,9 +187,10 @@ static int has_ending(const char *path, const char *ending)
 
 static graft_status check_file(graft_load *l, const char *path)
 {
-    static const char *const others[] = {".csv", ".parquet", ".arrow", ".gz", ".zst"};
+    static const char *const others[] = {".parquet", ".arrow"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        if (has_ending(path, others[i])) return graft_fail(l->err, GRAFT_UNSUPPORTED, path, "%s files are not read by this version; convert the file to .jsonl", others[i]);
+        if (has_ending(path, others[i]))
+            return graft_fail(l->err, GRAFT_UNSUPPORTED, path, "%s files are not read here; convert the file, for example with python3 -c 'import pandas; pandas.read_parquet(\"IN%s\").to_json(\"OUT.jsonl\", orient=\"records\", lines=True)'", others[i], others[i]);
     return GRAFT_OK;
 }
 
@@ -202,24 +204,35 @@ static graft_status one_file(graft_load *l, const char *path, char ***files, siz
     return check_file(l, path);
 }
 
-graft_status graft_load_files(graft_load *l, const char *path, char ***files, size_t *n)
+/* The files of a folder whose names match; NULL: all, but for hidden ones. */
+static graft_status folder_files(graft_load *l, const char *dir, const char *pattern, char ***files, size_t *n)
 {
     size_t kept = 0;
-    *files = NULL, *n = 0;
-    if (!graft_path_exists(path)) return graft_fail(l->err, GRAFT_BAD_INPUT, path, "the dataset's file does not exist; check file_name and dataset_dir");
-    if (!graft_path_is_dir(path)) return one_file(l, path, files, n);
-    graft_status status = graft_dir_list(path, files, n, l->err);
+    graft_status status = graft_dir_list(dir, files, n, l->err);
     for (size_t i = 0; !status && i < *n; i++) {
-        char *file = graft_path_join(path, (*files)[i]);
-        graft_free((*files)[i]);
+        char *name = (*files)[i], *file = graft_path_join(dir, name);
+        const int fits = pattern ? !fnmatch(pattern, name, FNM_PERIOD) : name[0] != '.';
+        graft_free(name);
         (*files)[i] = NULL;
         if (!file) status = no_memory(l->err);
-        else if (graft_path_is_dir(file)) graft_free(file);
+        else if (!fits || graft_path_is_dir(file)) graft_free(file);
         else (*files)[kept++] = file, status = check_file(l, file);
     }
     if (!status) *n = kept;
-    if (!status && !kept) status = graft_fail(l->err, GRAFT_BAD_INPUT, path, "the dataset's folder is empty");
+    if (!status && !kept) status = graft_fail(l->err, GRAFT_BAD_INPUT, dir, pattern ? "no file of the folder is named like \"%.200s\"" : "the dataset's folder is empty%s", pattern ? pattern : "");
     return status;
+}
+
+/* A file, a folder, or a folder and a pattern like "part-*.jsonl". */
+graft_status graft_load_files(graft_load *l, const char *path, char ***files, size_t *n)
+{
+    char dir[4096];
+    const char *name = graft_path_base(path);
+    *files = NULL, *n = 0;
+    if (graft_path_exists(path)) return graft_path_is_dir(path) ? folder_files(l, path, NULL, files, n) : one_file(l, path, files, n);
+    snprintf(dir, sizeof dir, "%.*s", name > path ? (int)(name - path - 1) : 1, name > path ? path : ".");
+    if (strpbrk(name, "*?[") && graft_path_is_dir(dir)) return folder_files(l, dir, name, files, n);
+    return graft_fail(l->err, GRAFT_BAD_INPUT, path, "the dataset's file does not exist; check file_name and dataset_dir");
 }
 
 /* ---- what a set's samples are made of ------------------------------------------------------------------------------------------------------------ */
@@ -382,15 +395,6 @@ static graft_status read_set(graft_load *l, const char *path, const graft_json *
 
 /* ---- num_samples: numpy's global generator, seeded once, set after set ------------------------------------------------------------------------ */
 
-static uint32_t draw_below(graft_mt19937 *g, uint32_t most) /* in [0, most], by masked rejection */
-{
-    uint32_t mask = most, v;
-    for (int k = 1; k < 32; k *= 2) mask |= mask >> k;
-    if (!most) return 0;
-    while ((v = graft_mt19937_next(g) & mask) > most) continue;
-    return v;
-}
-
 /* The records of one set, from `first` on, become exactly `want` of them: permutation()[:want], then choice() with replacement. */
 static graft_status draw_samples(graft_load *l, size_t first, int64_t want)
 {
@@ -402,11 +406,11 @@ static graft_status draw_samples(graft_load *l, size_t first, int64_t want)
     if (!status && n) {
         for (int64_t i = 0; i < n; i++) order[i] = (int32_t)i;
         for (int64_t i = n - 1; i > 0; i--) {
-            const uint32_t j = draw_below(g, (uint32_t)i);
+            const uint32_t j = graft_numpy_below(g, (uint32_t)i);
             const int32_t swap = order[i];
             order[i] = order[j], order[j] = swap;
         }
-        for (int64_t i = 0; i < want; i++) picked[i] = l->records[first + (size_t)(i < n ? (uint32_t)order[i] : draw_below(g, (uint32_t)(n - 1)))];
+        for (int64_t i = 0; i < want; i++) picked[i] = l->records[first + (size_t)(i < n ? (uint32_t)order[i] : graft_numpy_below(g, (uint32_t)(n - 1)))];
         if (graft_grow((void **)&l->records, &l->records_room, first + (size_t)want, sizeof *l->records)) status = no_memory(l->err);
         else memcpy(l->records + first, picked, (size_t)want * sizeof *picked), l->n_records = first + (size_t)want;
     }
@@ -432,17 +436,35 @@ int graft_load_name(const char **list, char name[4096])
     return 0;
 }
 
+/* An entry whose data lies elsewhere. */
+static graft_status refuse_remote(graft_load *l, const graft_entry *e)
+{
+    static const char *const hubs[] = {"hf_hub_url", "ms_hub_url", "om_hub_url", "cloud_file_name"};
+    const graft_json *script = graft_json_get(e->json, "script_url");
+    if (script && script->type == GRAFT_JSON_TEXT)
+        return graft_fail(l->err, GRAFT_UNSUPPORTED, e->layer, "dataset \"%s\" is made by a program (script_url \"%.120s\"), and no data's own code is run here; convert it to a .jsonl file once and give the entry its file_name", e->name, script->text);
+    for (size_t i = 0; i < sizeof hubs / sizeof *hubs; i++) {
+        const graft_json *url = graft_json_get(e->json, hubs[i]);
+        if (url && url->type == GRAFT_JSON_TEXT)
+            return graft_fail(l->err, GRAFT_UNSUPPORTED, e->layer, "dataset \"%s\" lies elsewhere (%s \"%.120s\") and nothing is downloaded while training; download its files and give the entry their file_name", e->name, hubs[i], url->text);
+    }
+    return graft_fail(l->err, GRAFT_BAD_INPUT, e->layer, "dataset \"%s\" names no data; give its entry a file_name", e->name);
+}
+
 graft_status graft_load_entry(graft_load *l, const char *name, const graft_json **entry, char **path)
 {
     const graft_entry *e = graft_registry_find(l->registry, GRAFT_KIND_DATASET, name);
     *entry = NULL, *path = NULL;
-    if (!e && graft_path_exists(name)) return (*path = graft_path_join("", name)) ? GRAFT_OK : no_memory(l->err);
+    if (!e && (graft_path_exists(name) || (strchr(name, '/') && strpbrk(name, "*?[")))) return (*path = graft_path_join("", name)) ? GRAFT_OK : no_memory(l->err);
     if (!e && graft_registry_need(l->registry, GRAFT_KIND_DATASET, name, &e, l->err)) return l->err->code;
     const graft_json *ranking = graft_json_get(e->json, "ranking"), *file = graft_json_get(e->json, "file_name");
     const int pairs = ranking && ranking->integer;
     if (pairs != (l->o->preference == GRAFT_PREFERENCE_PAIRS))
         return graft_fail(l->err, GRAFT_BAD_INPUT, e->layer, pairs ? "dataset \"%s\" holds preferences (\"ranking\"); this stage needs conversations with one answer" : "dataset \"%s\" holds no preferences (\"ranking\": true); this stage learns from chosen and rejected answers", e->name);
-    if (!file || file->type != GRAFT_JSON_TEXT) return graft_fail(l->err, GRAFT_UNSUPPORTED, e->layer, "dataset \"%s\" names no local file; download it and give its entry a file_name", e->name);
+    if (!file || file->type != GRAFT_JSON_TEXT) return refuse_remote(l, e);
+    const graft_json *part = graft_json_get(e->json, "split");
+    if (part && part->type != GRAFT_JSON_NULL && !graft_json_is(part, "train"))
+        return graft_fail(l->err, GRAFT_UNSUPPORTED, e->layer, "dataset \"%s\": a file has no split but \"train\", found \"%.80s\"; use num_samples in its entry, or max_samples", e->name, part->type == GRAFT_JSON_TEXT ? part->text : "no text");
     *entry = e->json;
     return (*path = graft_entry_path(e)) ? GRAFT_OK : no_memory(l->err);
 }
