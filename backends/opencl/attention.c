@@ -8,10 +8,10 @@ typedef struct shape {
     double scale, softcap;
 } shape;
 
-/* B halves until `tiles` tiles of B x (h + 1), two of B x B and six vectors fit into local memory. 0: not even B = 1 fits. */
+/* B, at most a group's items, halves until `tiles` tiles of B x (h + 1), two of B x B and six vectors fit into local memory. 0: not even B = 1 fits. */
 static int tile_of(const ocl_call *c, int64_t h, int tiles, size_t *bytes)
 {
-    for (int B = 16; B >= 1; B /= 2) {
+    for (int B = c->d->lanes[OCL_ATTENTION] < 16 ? c->d->lanes[OCL_ATTENTION] : 16; B >= 1; B /= 2) {
         const int64_t floats = tiles * B * (h + 1) + 2 * B * B + 6 * B;
         *bytes = (size_t)floats * sizeof(float);
         if (floats * (int64_t)sizeof(float) <= c->d->local_bytes - 256) return B;
@@ -37,7 +37,7 @@ static graft_status attend(const ocl_call *c, const shape *a, const ocl_view *k,
 {
     size_t bytes = 0;
     const int B = tile_of(c, a->h, 3, &bytes);
-    const int64_t lanes = c->d->lanes, global[3] = {(a->T + B - 1) / B * lanes, a->n, 1}, local[3] = {lanes, 1, 1};
+    const int64_t lanes = c->d->lanes[OCL_ATTENTION], global[3] = {(a->T + B - 1) / B * lanes, a->n, 1}, local[3] = {lanes, 1, 1};
     return ocl_launch(c, OCL_K_attend, global, local, "ttttttttlliiiiffisc", &c->in[0], k, v, &c->in[4], &c->in[5], span, &c->out[0], lse, a->T, a->rows, (int)a->n, (int)a->kv,
                       (int)a->h, (int)a->m, a->scale, a->softcap, B, bytes);
 }
@@ -55,7 +55,7 @@ static graft_status do_cached(const ocl_call *c)
 {
     const shape a = shape_of(c, c->in[6].dims[0]);
     const ocl_view none = {0}, *cache[2];
-    const int64_t width = a.kv * a.h, lanes = c->d->lanes, global[3] = {a.T * lanes, 1, 1}, local[3] = {lanes, 1, 1};
+    const int64_t width = a.kv * a.h, lanes = c->d->lanes[OCL_ATTENTION], global[3] = {a.T * lanes, 1, 1}, local[3] = {lanes, 1, 1};
     int64_t at = 0;
     const ocl_view span = ocl_room(c, &at, a.T * 16, 4 * a.T);
     graft_status status = spans(c, &a, &span, a.rows);
@@ -73,7 +73,7 @@ static graft_status key_gradient(const ocl_call *c, const shape *a, int own, con
     const ocl_view *k = &c->in[own ? 1 : 4], *v = &c->in[own ? 2 : 5], *dk = &c->out[own ? 1 : 3], *dv = &c->out[own ? 2 : 4];
     size_t bytes = 0;
     const int B = tile_of(c, a->h, 6, &bytes);
-    const int64_t rows = own ? a->T : a->m, lanes = c->d->lanes, global[3] = {(rows + B - 1) / B * lanes, a->kv, 1}, local[3] = {lanes, 1, 1};
+    const int64_t rows = own ? a->T : a->m, lanes = c->d->lanes[OCL_ATTENTION], global[3] = {(rows + B - 1) / B * lanes, a->kv, 1}, local[3] = {lanes, 1, 1};
     if (!dk->there && !dv->there) return GRAFT_OK;
     return ocl_launch(c, OCL_K_attend_dkv, global, local, "tttttttttlliiiiffisc", &c->in[0], k, v, span, &c->in[7], &c->in[8], delta, dk, dv, a->T, rows, own, (int)a->n, (int)a->kv,
                       (int)a->h, a->scale, a->softcap, B, bytes);
@@ -86,7 +86,7 @@ static graft_status do_grad(const ocl_call *c)
     size_t bytes = 0;
     const int B = tile_of(c, a.h, 5, &bytes);
     const ocl_view span = ocl_room(c, &at, a.T * 16, 4 * a.T), delta = ocl_room(c, &at, a.T * a.n * (int64_t)sizeof(float), a.T * a.n);
-    const int64_t lanes = c->d->lanes, global[3] = {(a.T + B - 1) / B * lanes, a.n, 1}, local[3] = {lanes, 1, 1};
+    const int64_t lanes = c->d->lanes[OCL_ATTENTION], global[3] = {(a.T + B - 1) / B * lanes, a.n, 1}, local[3] = {lanes, 1, 1};
     graft_status status = spans(c, &a, &span, -1);
     if (!status) status = ocl_launch_1d(c, OCL_K_attend_delta, a.T * a.n, "tttli", &c->in[6], &c->in[8], &delta, a.T * a.n, (int)a.h);
     if (!status && c->out[0].there)

@@ -29,9 +29,11 @@ enum { CL_SUCCESS = 0,
        CL_OUT_OF_RESOURCES = -5,
        CL_OUT_OF_HOST_MEMORY = -6,
        CL_BUILD_PROGRAM_FAILURE = -11,
+       CL_FAILED_EVENT = -14, /* CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST */
        CL_INVALID_VALUE = -30,
        CL_INVALID_CONTEXT = -34,
        CL_INVALID_COMMAND_QUEUE = -36,
+       CL_INVALID_WORK_GROUP_SIZE = -54,
        CL_INVALID_BUFFER_SIZE = -61,
        CL_PLATFORM_NOT_FOUND_KHR = -1001 };
 
@@ -62,6 +64,9 @@ enum { CL_PLATFORM_NAME = 0x0902,
        CL_PROGRAM_BINARY_SIZES = 0x1165,
        CL_PROGRAM_BINARIES = 0x1166,
        CL_PROGRAM_BUILD_LOG = 0x1183,
+       CL_KERNEL_WORK_GROUP_SIZE = 0x11B0,
+       CL_KERNEL_LOCAL_MEM_SIZE = 0x11B2,
+       CL_KERNEL_PREFERRED_WORK_GROUP_SIZE_MULTIPLE = 0x11B3,
        CL_EVENT_COMMAND_EXECUTION_STATUS = 0x11D3,
        CL_QUEUE_PROFILING_ENABLE = 1 << 1,
        CL_PROFILING_COMMAND_START = 0x1282,
@@ -87,6 +92,7 @@ enum { CL_PLATFORM_NAME = 0x0902,
     X(cl_int, clReleaseProgram, (cl_program))                                                                                                         \
     X(cl_kernel, clCreateKernel, (cl_program, const char *, cl_int *))                                                                                \
     X(cl_int, clSetKernelArg, (cl_kernel, cl_uint, size_t, const void *))                                                                             \
+    X(cl_int, clGetKernelWorkGroupInfo, (cl_kernel, cl_device_id, cl_uint, size_t, void *, size_t *))                                                 \
     X(cl_int, clReleaseKernel, (cl_kernel))                                                                                                           \
     X(cl_int, clEnqueueNDRangeKernel, (cl_command_queue, cl_kernel, cl_uint, const size_t *, const size_t *, const size_t *, OCL_WAIT_))              \
     X(cl_int, clEnqueueReadBuffer, (cl_command_queue, cl_mem, cl_uint, size_t, size_t, void *, OCL_WAIT_))                                            \

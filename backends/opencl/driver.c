@@ -17,6 +17,8 @@ const char *ocl_error_name(cl_int code)
     case CL_BUILD_PROGRAM_FAILURE: return "the kernels do not compile";
     case CL_INVALID_CONTEXT:
     case CL_INVALID_COMMAND_QUEUE: return "the device no longer answers";
+    case CL_INVALID_WORK_GROUP_SIZE: return "the work group is larger than the device allows";
+    case CL_FAILED_EVENT: return "work that it waited for has failed";
     case CL_INVALID_BUFFER_SIZE: return "the buffer is larger than the device allows";
     case CL_PLATFORM_NOT_FOUND_KHR: return "no platform is installed";
     default: return "error of the driver";
@@ -120,7 +122,7 @@ void ocl_describe(const ocl_driver *v, int32_t i, graft_device_info *info)
     else if (!ocl_device_int(cl, id, CL_DEVICE_COMPILER_AVAILABLE)) no = "the driver has no compiler for kernels";
     else if (!ocl_device_int(cl, id, CL_DEVICE_ENDIAN_LITTLE)) no = "the device is big-endian";
     else if (version_of(version) < 102) no = "OpenCL 1.2 or newer is needed";
-    else if (ocl_device_int(cl, id, CL_DEVICE_LOCAL_MEM_SIZE) < 16384 || ocl_device_int(cl, id, CL_DEVICE_MAX_WORK_GROUP_SIZE) < 64) no = "its work groups are too small";
+    else if (ocl_device_int(cl, id, CL_DEVICE_LOCAL_MEM_SIZE) < 16384) no = "its work groups have too little memory of their own";
     if (no) {
         snprintf(info->reason, sizeof info->reason, "%s (%.60s)", no, version);
         return;

@@ -4,14 +4,14 @@
 static graft_status do_gather(const ocl_call *c)
 {
     const ocl_view *table = &c->in[0], *ids = &c->in[1], *y = &c->out[0];
-    const int64_t lanes = c->d->lanes, global[3] = {ids->n * lanes, 1, 1}, local[3] = {lanes, 1, 1};
+    const int64_t lanes = c->d->lanes[OCL_INDEX], global[3] = {ids->n * lanes, 1, 1}, local[3] = {lanes, 1, 1};
     return ocl_launch(c, OCL_K_gather, global, local, "tttllliic", table, ids, y, ids->n, table->dims[0], table->dims[1], (int)table->dtype, (int)y->dtype);
 }
 
 static graft_status do_scatter(const ocl_call *c)
 {
     const ocl_view *base = &c->in[0], *src = &c->in[1], *ids = &c->in[2], *y = &c->out[0];
-    const int64_t lanes = c->d->lanes, global[3] = {ids->n * lanes, 1, 1}, local[3] = {lanes, 1, 1};
+    const int64_t lanes = c->d->lanes[OCL_INDEX], global[3] = {ids->n * lanes, 1, 1}, local[3] = {lanes, 1, 1};
     const graft_status status = ocl_copy(c, base, y, base->n * (int64_t)sizeof(float));
     return status ? status : ocl_launch(c, OCL_K_scatter, global, local, "tttlllc", src, ids, y, ids->n, base->dims[0], base->dims[1]);
 }

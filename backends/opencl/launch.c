@@ -84,7 +84,7 @@ graft_status ocl_launch(const ocl_call *c, ocl_kernel k, const int64_t global[3]
 
 graft_status ocl_launch_1d(const ocl_call *c, ocl_kernel k, int64_t n, const char *args, ...)
 {
-    const int64_t global[3] = {n, 1, 1}, local[3] = {c->d->lanes, 1, 1};
+    const int64_t global[3] = {n, 1, 1}, local[3] = {c->d->lanes[ocl_family_of(k)], 1, 1};
     va_list values;
     va_start(values, args);
     const graft_status status = enqueue(c, k, global, local, args, values);

@@ -23,7 +23,7 @@ static ocl_view rows_of(const ocl_view *x, int64_t first, int64_t rows)
 static graft_status one_chunk(const ocl_call *c, const ocl_view *nll, int64_t at, int64_t first, int64_t rows, int train)
 {
     const ocl_view *w = &c->in[1], none = {0}, hidden = rows_of(&c->in[0], first, rows);
-    const int64_t V = w->dims[0], lanes = c->d->lanes, global[3] = {rows * lanes, 1, 1}, local[3] = {lanes, 1, 1};
+    const int64_t V = w->dims[0], lanes = c->d->lanes[OCL_LOSS], global[3] = {rows * lanes, 1, 1}, local[3] = {lanes, 1, 1};
     ocl_view z = ocl_room(c, &at, rows * V * (int64_t)sizeof(float), rows * V);
     z.rank = 2, z.dims[0] = rows, z.dims[1] = V;
     const double scale = ocl_real(c, "scale");
@@ -40,7 +40,7 @@ static graft_status one_chunk(const ocl_call *c, const ocl_view *nll, int64_t at
 static graft_status loss(const ocl_call *c, int train)
 {
     const int64_t L = c->in[0].dims[0], V = c->in[1].dims[0], chunk = chunk_of(L, V), one[3] = {1, 1, 1};
-    const int64_t local[3] = {c->d->lanes, 1, 1};
+    const int64_t local[3] = {c->d->lanes[OCL_LOSS], 1, 1};
     int64_t at = 0;
     const ocl_view spare = ocl_room(c, &at, L * (int64_t)sizeof(float), L), *nll = c->out[1].there ? &c->out[1] : &spare;
     graft_status status = GRAFT_OK;

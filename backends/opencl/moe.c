@@ -10,7 +10,7 @@ static graft_status do_topk(const ocl_call *c)
 static graft_status do_matmul(const ocl_call *c)
 {
     const ocl_view *x = &c->in[0], *w = &c->in[1], *ids = &c->in[2], *y = &c->out[0];
-    const int64_t global[3] = {y->dims[2], ids->n, 1}, local[3] = {c->d->lanes, 1, 1};
+    const int64_t global[3] = {y->dims[2], ids->n, 1}, local[3] = {c->d->lanes[OCL_MOE], 1, 1};
     return ocl_launch(c, OCL_K_expert_rows, global, local, "ttttiiilliic", x, w, ids, y, (int)ids->dims[1], (int)(x->dims[1] == ids->dims[1]), (int)w->dims[0], x->dims[2], y->dims[2],
                       (int)(ocl_int(c, "transposed") != 0), (int)w->dtype);
 }
@@ -18,7 +18,7 @@ static graft_status do_matmul(const ocl_call *c)
 static graft_status do_outer(const ocl_call *c)
 {
     const ocl_view *dy = &c->in[0], *x = &c->in[1], *ids = &c->in[2], *dw = &c->out[0];
-    const int64_t experts = dw->dims[0], p = x->dims[2], q = dy->dims[2], k = ids->dims[1], global[3] = {p, q, experts}, local[3] = {c->d->lanes, 1, 1};
+    const int64_t experts = dw->dims[0], p = x->dims[2], q = dy->dims[2], k = ids->dims[1], global[3] = {p, q, experts}, local[3] = {c->d->lanes[OCL_MOE], 1, 1};
     int64_t at = 0;
     const ocl_view order = ocl_room(c, &at, ids->n * 4, ids->n), start = ocl_room(c, &at, (experts + 1) * 4, experts + 1);
     const graft_status status = ocl_launch_1d(c, OCL_K_expert_order, experts + 1, "tttlic", ids, &order, &start, ids->n, (int)experts);

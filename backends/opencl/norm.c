@@ -7,7 +7,7 @@ static graft_status norm(const ocl_call *c, int centred)
 {
     const ocl_view *x = &c->in[0], *w = &c->in[1], *b = &c->in[2], none = {0};
     const ocl_view *mean = centred ? &c->out[1] : &none, *rstd = &c->out[1 + centred];
-    const int64_t lanes = c->d->lanes, global[3] = {ocl_rows(x) * lanes, 1, 1}, local[3] = {lanes, 1, 1};
+    const int64_t lanes = c->d->lanes[OCL_NORM], global[3] = {ocl_rows(x) * lanes, 1, 1}, local[3] = {lanes, 1, 1};
     return ocl_launch(c, OCL_K_norm, global, local, "ttttttlffiii", x, w, centred ? b : &none, &c->out[0], mean, rstd, ocl_last(x), ocl_real(c, "eps"),
                       centred ? 0.0 : ocl_real(c, "plus"), centred, (int)w->dtype, (int)b->dtype);
 }
@@ -18,7 +18,7 @@ static graft_status columns(const ocl_call *c, const ocl_view *mean, const ocl_v
 {
     const ocl_view *x = &c->in[0];
     const int64_t rows = ocl_rows(x), d = ocl_last(x), blocks = blocks_of(rows), bytes = blocks * d * (int64_t)sizeof(float);
-    const int64_t per = blocks ? (rows + blocks - 1) / blocks : 0, global[3] = {d, blocks, 1}, local[3] = {c->d->lanes, 1, 1};
+    const int64_t per = blocks ? (rows + blocks - 1) / blocks : 0, global[3] = {d, blocks, 1}, local[3] = {c->d->lanes[OCL_NORM], 1, 1};
     int64_t at = 0;
     ocl_view part[2] = {ocl_room(c, &at, bytes, blocks * d), ocl_room(c, &at, bytes, blocks * d)};
     part[0].there = dw->there, part[1].there = db->there;
@@ -32,7 +32,7 @@ static graft_status columns(const ocl_call *c, const ocl_view *mean, const ocl_v
 static graft_status norm_grad(const ocl_call *c, int centred)
 {
     const ocl_view *x = &c->in[0], *w = &c->in[1], none = {0}, *mean = centred ? &c->in[2] : &none, *rstd = &c->in[2 + centred], *dy = &c->in[3 + centred];
-    const int64_t lanes = c->d->lanes, global[3] = {ocl_rows(x) * lanes, 1, 1}, local[3] = {lanes, 1, 1};
+    const int64_t lanes = c->d->lanes[OCL_NORM], global[3] = {ocl_rows(x) * lanes, 1, 1}, local[3] = {lanes, 1, 1};
     graft_status status = GRAFT_OK;
     if (c->out[0].there)
         status = ocl_launch(c, OCL_K_norm_grad, global, local, "ttttttlfi", x, w, mean, rstd, dy, &c->out[0], ocl_last(x), centred ? 0.0 : ocl_real(c, "plus"), (int)w->dtype);

@@ -1,5 +1,5 @@
 /* backends/opencl/opencl.c - the door, the devices, their memory. See opencl.h. Options: "threads" is taken and ignored (the driver
- * decides); "side" 8 or 16: matmul in groups of that side on any device, 0: as suits the device. */
+ * decides); "group": most work items of a group, and no kernel made for processors, as on a device with that limit; 0: what the device allows. */
 #include "opencl.h"
 
 static graft_status devices(void *self, graft_device_info *out, int32_t room, int32_t *n, graft_error *err)
@@ -73,19 +73,29 @@ static int list_ops(ocl_device *d)
     return 0;
 }
 
-static void read_limits(ocl_device *d, int64_t side)
+/* The largest power of two up to n, at most `most`. */
+static int power_below(int64_t n, int most)
+{
+    int p = 1;
+    while (2 * p <= n && 2 * p <= most) p *= 2;
+    return p;
+}
+
+static void read_limits(ocl_device *d, int64_t group)
 {
     ocl_device_text(d->cl, d->id, CL_DEVICE_NAME, d->name, sizeof d->name);
     ocl_version(d->cl, d->id, d->version, sizeof d->version);
     d->max_alloc = ocl_device_int(d->cl, d->id, CL_DEVICE_MAX_MEM_ALLOC_SIZE);
     d->local_bytes = ocl_device_int(d->cl, d->id, CL_DEVICE_LOCAL_MEM_SIZE);
+    d->units = ocl_device_int(d->cl, d->id, CL_DEVICE_MAX_COMPUTE_UNITS);
     d->wide = ocl_device_int(d->cl, d->id, CL_DEVICE_DOUBLE_FP_CONFIG) != 0;
-    d->lanes = 64; /* describe() asks for groups of at least 64 */
-    const int64_t most = ocl_device_int(d->cl, d->id, CL_DEVICE_MAX_WORK_GROUP_SIZE) >= 256 ? 16 : 8;
-    d->processor = side < 8 && (ocl_device_int(d->cl, d->id, CL_DEVICE_TYPE) & CL_DEVICE_TYPE_CPU) && d->local_bytes >= 128 << 10;
-    d->side = side >= 8 && side < most ? 8 : (int)most;
+    d->most = ocl_device_int(d->cl, d->id, CL_DEVICE_MAX_WORK_GROUP_SIZE);
+    d->processor = !group && (ocl_device_int(d->cl, d->id, CL_DEVICE_TYPE) & CL_DEVICE_TYPE_CPU) && d->local_bytes >= 128 << 10;
+    if (group && group < d->most) d->most = group;
+    for (int f = 0; f < OCL_FAMILIES; f++) d->lanes[f] = power_below(d->most, 64);
+    d->side = 16;
+    while (d->side > 1 && (int64_t)d->side * d->side > d->most) d->side /= 2;
     if (d->processor) d->side = 1;
-    d->tile_rows = d->processor ? 64 : 4 * d->side, d->tile_cols = d->processor ? 32 : 4 * d->side; /* as in matmul.cl */
 }
 
 static graft_status connect_device(ocl_device *d, graft_error *err)
@@ -106,7 +116,7 @@ static graft_status open_device(void *self, int32_t device, const graft_config *
     const graft_host *h = v->host;
     graft_device_info info;
     if (options) (void)options->api->integer(options, "threads", 0, 0, INT32_MAX);
-    const int64_t side = options ? options->api->integer(options, "side", 0, 0, 16) : 0;
+    const int64_t group = options ? options->api->integer(options, "group", 0, 0, 1 << 20) : 0;
     ocl_driver_load(v);
     if (v->n_devices == 0) return h->fail(err, GRAFT_UNSUPPORTED, "opencl", "no OpenCL device here: %s; install a driver or choose another backend", v->why);
     if (device < 0 || device >= v->n_devices) return h->fail(err, GRAFT_BAD_INPUT, "opencl", "expected an OpenCL device from 0 to %d, found %d", (int)v->n_devices - 1, (int)device);
@@ -116,7 +126,7 @@ static graft_status open_device(void *self, int32_t device, const graft_config *
     if (!d) return h->fail(err, GRAFT_NO_MEMORY, "opencl", "no memory to open the device");
     memset(d, 0, sizeof *d);
     d->host = h, d->cl = &v->cl, d->id = v->devices[device];
-    read_limits(d, side);
+    read_limits(d, group);
     graft_status status = list_ops(d) ? h->fail(err, GRAFT_NO_MEMORY, "opencl", "no memory to open the device") : connect_device(d, err);
     if (status) close_device(d);
     else *dev = d;

@@ -39,6 +39,7 @@ typedef enum ocl_family { OCL_ELEMENT,
     X(random_fill, ELEMENT)    \
     X(rope, ELEMENT)           \
     X(gemm, MATMUL)            \
+    X(gemm_sum, MATMUL)        \
     X(reduce_serial, REDUCE)   \
     X(reduce_group, REDUCE)    \
     X(softmax, REDUCE)         \
@@ -111,7 +112,9 @@ typedef struct ocl_device {
     int lost;                /* the device answered that it is gone */
     cl_mem scratch;          /* grown by compile, shared by the device's plans: they run one after another */
     int64_t scratch_bytes, max_alloc, local_bytes;
-    int wide, lanes;                           /* has f64; work items of a group */
+    int wide;                                  /* has f64 */
+    int64_t most, units;                       /* work items of a group at most; compute units */
+    int lanes[OCL_FAMILIES];                   /* work items of a group of each family's kernels; settled when the family is built */
     int processor, side, tile_rows, tile_cols; /* of matmul: the variant for processors; side of a group; its tile */
     const struct plan *ran;                    /* whose complaint sync will word; its steps say where */
     char name[96], version[160];
@@ -142,6 +145,7 @@ void ocl_version(const ocl_api *cl, cl_device_id id, char *out, size_t room); /*
 /* ---- program.c ---- */
 graft_status ocl_family_need(ocl_device *d, ocl_family f, graft_error *err);
 void ocl_families_drop(ocl_device *d);
+ocl_family ocl_family_of(ocl_kernel k);
 
 /* ---- plan.c ---- */
 graft_status ocl_compile(void *dev, const graft_program *p, void **plan, graft_error *err);
@@ -191,7 +195,7 @@ const ocl_op *ocl_op_at(int32_t i); /* the i-th of all; NULL past the end */
 /* One kernel over a grid. Letters of args: t ocl_view * (buffer, offset; absent: offset -1), i int, l int64_t, u uint64_t, f double (a float there),
  * v int64_t[4], s size_t (local memory), c complaint and step. global is rounded up to whole groups; a grid of 0 does nothing. */
 graft_status ocl_launch(const ocl_call *c, ocl_kernel k, const int64_t global[3], const int64_t local[3], const char *args, ...);
-graft_status ocl_launch_1d(const ocl_call *c, ocl_kernel k, int64_t n, const char *args, ...);     /* n items in groups of lanes */
+graft_status ocl_launch_1d(const ocl_call *c, ocl_kernel k, int64_t n, const char *args, ...);     /* n items in groups of the family's lanes */
 graft_status ocl_copy(const ocl_call *c, const ocl_view *from, const ocl_view *to, int64_t bytes); /* nothing when they are the same memory */
 graft_status ocl_zero(const ocl_call *c, const ocl_view *x);
 ocl_view ocl_room(const ocl_call *c, int64_t *at, int64_t bytes, int64_t n); /* f32 scratch of n elements from *at on, which moves behind it */

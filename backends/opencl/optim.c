@@ -6,7 +6,7 @@ enum { GROUPS = 128,
 
 static graft_status do_squares(const ocl_call *c)
 {
-    const int64_t n = c->in[0].n, lanes = c->d->lanes, want = (n + lanes - 1) / lanes, groups = want < GROUPS ? want : GROUPS;
+    const int64_t n = c->in[0].n, lanes = c->d->lanes[OCL_OPTIM], want = (n + lanes - 1) / lanes, groups = want < GROUPS ? want : GROUPS;
     const int64_t global[3] = {groups * lanes, 1, 1}, one[3] = {1, 1, 1}, local[3] = {lanes, 1, 1};
     int64_t at = 0;
     const ocl_view partial = ocl_room(c, &at, GROUPS * PARTIAL_BYTES, GROUPS);

@@ -127,14 +127,15 @@ static graft_status take_instr(plan *p, const graft_instr *n, graft_error *err)
         *s = (step){0};
         return GRAFT_OK;
     }
-    if (call_of(p, p->n_steps, p->capacity, NULL, &c) || (s->op->fits && !s->op->fits(&c))) return bad(p, n, err, "the shapes or attributes do not go together, or are too large for this device");
-    const int64_t scratch = s->op->scratch ? s->op->scratch(&c) : 0;
-    if (scratch > p->scratch_bytes) p->scratch_bytes = scratch;
     for (int f = 0; f < OCL_FAMILIES && !status; f++) {
         if (s->op->families & OCL_BIT(f)) status = ocl_family_need(p->d, (ocl_family)f, err);
     }
+    if (status) return status;
+    if (call_of(p, p->n_steps, p->capacity, NULL, &c) || (s->op->fits && !s->op->fits(&c))) return bad(p, n, err, "the shapes or attributes do not go together, or are too large for this device");
+    const int64_t scratch = s->op->scratch ? s->op->scratch(&c) : 0;
+    if (scratch > p->scratch_bytes) p->scratch_bytes = scratch;
     p->n_steps++;
-    return status;
+    return GRAFT_OK;
 }
 
 static graft_status take_tensors(plan *p, const graft_program *from, graft_error *err)

@@ -173,12 +173,12 @@ static graft_status make_kernels(ocl_device *d, ocl_family f, graft_error *err)
     return GRAFT_OK;
 }
 
-graft_status ocl_family_need(ocl_device *d, ocl_family f, graft_error *err)
+/* The program of a family as its lanes and matmul's side are now. */
+static graft_status make_program(ocl_device *d, ocl_family f, graft_error *err)
 {
     char options[128], path[PATH_ROOM];
     cl_int code = CL_SUCCESS;
-    if (d->programs[f]) return make_kernels(d, f, err);
-    snprintf(options, sizeof options, "-cl-std=CL1.2 -DF64=%d -DLANES=%d -DSIDE=%d -DCPU=%d", d->wide, d->lanes, d->side, d->processor);
+    snprintf(options, sizeof options, "-cl-std=CL1.2 -DF64=%d -DLANES=%d -DSIDE=%d -DCPU=%d", d->wide, d->lanes[f], f == OCL_MATMUL ? d->side : 1, d->processor);
     const int place = cache_path(d, f, options, path);
     cl_program p = place ? from_binary(d, path, options) : NULL;
     if (!p) {
@@ -197,12 +197,63 @@ graft_status ocl_family_need(ocl_device *d, ocl_family f, graft_error *err)
     return make_kernels(d, f, err);
 }
 
-void ocl_families_drop(ocl_device *d)
+static void drop_family(ocl_device *d, ocl_family f)
 {
     for (int k = 0; k < OCL_KERNEL_COUNT; k++) {
-        if (d->kernels[k]) d->cl->clReleaseKernel(d->kernels[k]);
+        if (family_of[k] != f || !d->kernels[k]) continue;
+        d->cl->clReleaseKernel(d->kernels[k]);
+        d->kernels[k] = NULL;
     }
-    for (int f = 0; f < OCL_FAMILIES; f++) {
-        if (d->programs[f]) d->cl->clReleaseProgram(d->programs[f]);
-    }
+    if (d->programs[f]) d->cl->clReleaseProgram(d->programs[f]);
+    d->programs[f] = NULL;
 }
+
+/* 0 when the driver does not say. */
+static int64_t kernel_int(const ocl_device *d, int k, cl_uint what)
+{
+    uint64_t v = 0; /* size_t or cl_ulong: 8 bytes */
+    return d->cl->clGetKernelWorkGroupInfo(d->kernels[k], d->id, what, sizeof v, &v, NULL) == CL_SUCCESS && v < INT64_MAX ? (int64_t)v : 0;
+}
+
+/* What the compiler made of a kernel may need more registers or local memory than a group of this size has: *half. Or it works in larger units: *larger. */
+static void ask_kernels(const ocl_device *d, ocl_family f, int *half, int *larger)
+{
+    int64_t limit = d->most, unit = 0;
+    for (int k = 0; k < OCL_KERNEL_COUNT; k++) {
+        if (family_of[k] != f) continue;
+        const int64_t items = k == OCL_K_gemm ? (int64_t)d->side * d->side : d->lanes[f];
+        const int64_t most = kernel_int(d, k, CL_KERNEL_WORK_GROUP_SIZE), local = kernel_int(d, k, CL_KERNEL_LOCAL_MEM_SIZE), each = kernel_int(d, k, CL_KERNEL_PREFERRED_WORK_GROUP_SIZE_MULTIPLE);
+        *half |= items > 1 && ((most && most < items) || local > d->local_bytes);
+        if (most && most < limit) limit = most;
+        if (each > unit) unit = each;
+    }
+    *larger = unit > d->lanes[f] && unit <= limit && unit <= 256 && (unit & (unit - 1)) == 0 ? (int)unit : 0;
+}
+
+/* Builds until the groups suit the kernels: a few times at most, and each result is kept on disk. */
+graft_status ocl_family_need(ocl_device *d, ocl_family f, graft_error *err)
+{
+    graft_status status = d->programs[f] ? make_kernels(d, f, err) : GRAFT_OK;
+    for (int changed = 0; !status && !d->programs[f];) {
+        int half = 0, larger = 0;
+        status = make_program(d, f, err);
+        if (status) break;
+        ask_kernels(d, f, &half, &larger);
+        if (half) {
+            if (d->lanes[f] > 1) d->lanes[f] /= 2;
+            if (f == OCL_MATMUL && d->side > 1) d->side /= 2;
+        } else if (larger && !changed) d->lanes[f] = larger;
+        else break;
+        changed = 1;
+        drop_family(d, f);
+    }
+    d->tile_rows = d->processor ? 64 : 4 * d->side, d->tile_cols = d->processor ? 32 : 4 * d->side; /* as in matmul.cl */
+    return status;
+}
+
+void ocl_families_drop(ocl_device *d)
+{
+    for (int f = 0; f < OCL_FAMILIES; f++) drop_family(d, (ocl_family)f);
+}
+
+ocl_family ocl_family_of(ocl_kernel k) { return family_of[k]; }

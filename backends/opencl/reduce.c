@@ -3,7 +3,7 @@
 
 static graft_status reduce(const ocl_call *c, const ocl_view *x, const ocl_view *y, int64_t outer, int64_t n, int64_t inner, int largest)
 {
-    const int64_t lanes = c->d->lanes, global[3] = {outer * lanes, 1, 1}, local[3] = {lanes, 1, 1};
+    const int64_t lanes = c->d->lanes[OCL_REDUCE], global[3] = {outer * lanes, 1, 1}, local[3] = {lanes, 1, 1};
     if (inner == 1 && n >= lanes) return ocl_launch(c, OCL_K_reduce_group, global, local, "ttli", x, y, n, largest);
     return ocl_launch_1d(c, OCL_K_reduce_serial, outer * inner, "ttllli", x, y, outer * inner, n, inner, largest);
 }
@@ -21,7 +21,7 @@ static graft_status do_reduce(const ocl_call *c)
 
 static graft_status do_softmax(const ocl_call *c)
 {
-    const int64_t lanes = c->d->lanes, global[3] = {ocl_rows(&c->in[0]) * lanes, 1, 1}, local[3] = {lanes, 1, 1}, d = ocl_last(&c->in[0]);
+    const int64_t lanes = c->d->lanes[OCL_REDUCE], global[3] = {ocl_rows(&c->in[0]) * lanes, 1, 1}, local[3] = {lanes, 1, 1}, d = ocl_last(&c->in[0]);
     if (d == 0) return GRAFT_OK;
     if (c->in[1].there) return ocl_launch(c, OCL_K_softmax_grad, global, local, "tttl", &c->in[0], &c->in[1], &c->out[0], d);
     return ocl_launch(c, OCL_K_softmax, global, local, "ttl", &c->in[0], &c->out[0], d);

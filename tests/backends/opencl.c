@@ -101,11 +101,11 @@ START_TEST(device_and_options_are_a_mapping)
     static const struct {
         const char *said, *sentence;
     } wrong[] = {
-        {"backend: {opencl: {sode: 8}}", "backend opencl has no option 'sode', did you mean 'side'? It has device, threads"},
-        {"backend: {opencl: {side: wide}}", "side must be"},
+        {"backend: {opencl: {grup: 8}}", "backend opencl has no option 'grup', did you mean 'group'? It has device, threads, group"},
+        {"backend: {opencl: {group: wide}}", "group must be"},
         {"backend: {opencl: {device: 31}}", "Backend opencl has no device 31, it has 0 ("},
         {"backend: {opencl: {device: one}}", "device of backend opencl must be a number from 0"},
-        {"backend: {auto: {side: 8}}", "auto takes no options"},
+        {"backend: {auto: {group: 8}}", "auto takes no options"},
         {"backend: {opencl: {}, cpu: {}}", "backend must be a name"},
         {"backend: [opencl]", "backend must be a name"},
         {"backend: {openci: {}}", "did you mean \"opencl\""},
@@ -127,7 +127,7 @@ START_TEST(device_and_options_are_a_mapping)
         expect_status(1, graft("train", in_world("wrong.yaml"), "--output_dir", in_world("out")));
         expect_said(said_err, wrong[i].sentence);
     }
-    expect_status(0, graft("train", in_world("run.yaml"), "--output_dir", in_world("a"), "backend={opencl: {device: 0, side: 8}}", "max_steps=1"));
+    expect_status(0, graft("train", in_world("run.yaml"), "--output_dir", in_world("a"), "backend={opencl: {device: 0, group: 64}}", "max_steps=1"));
     expect_status(0, graft("train", in_world("run.yaml"), "--output_dir", in_world("b"), "backend.opencl.device=0", "max_steps=1"));
     expect_status(0, graft("train", in_world("run.yaml"), "--output_dir", in_world("c"), "--backend", "opencl:0", "max_steps=1"));
 }
@@ -160,22 +160,76 @@ static void agrees(void *ctx, const graft_check_row *row)
     (*n)++;
 }
 
-START_TEST(matmul_in_groups)
+/* Devices with groups of 1, 8, 64 and 256 work items at most. */
+START_TEST(groups_of_every_size)
 {
+    static const int sizes[] = {1, 8, 64, 256};
     graft_candidate c;
     graft_device here, plain;
     if (!usable(&c)) return;
-    for (int side = 8; side <= 16; side += 8) {
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         graft_arena *a = graft_arena_new();
         graft_json *o = graft_json_new(a, GRAFT_JSON_OBJECT);
         int n = 0;
-        graft_json_put(a, o, "side", graft_json_int(a, side));
+        graft_json_put(a, o, "group", graft_json_int(a, sizes[i]));
         ck_assert_ok(graft_device_open(registry, "opencl", graft_config_new(a, "test", o), &here, &err));
         ck_assert_ok(graft_device_open(registry, "reference", NULL, &plain, &err));
         ck_assert_ok(graft_check_ops(&here, &plain, agrees, &n, &err));
         ck_assert_int_gt(n, 50);
         graft_device_close(&here);
         graft_device_close(&plain);
+        graft_arena_free(a);
+    }
+}
+END_TEST
+
+/* Few results and a long sum: K is cut into pieces. M, N, K around the tiles and the shortest piece, with alpha and c, from each layout. */
+START_TEST(long_sums_are_cut)
+{
+    enum { MOST_K = 1000,
+           MOST_M = 20,
+           MOST_N = 70 };
+    static const int64_t sizes[][3] = {{8, 8, 700}, {16, 70, 1000}, {1, 1, 999}, {20, 33, 257}, {3, 5, 256}, {7, 64, 255}}, groups[] = {0, 1, 64, 256};
+    static float x[MOST_M * MOST_K], w[MOST_N * MOST_K], add[MOST_M * MOST_N], y[MOST_M * MOST_N];
+    static const int64_t capacity[GRAFT_SYMBOLS] = {1, 1, 1, 1};
+    graft_candidate c;
+    graft_device d;
+    if (!usable(&c)) return;
+    for (int i = 0; i < MOST_M * MOST_K; i++) x[i] = (float)(i * 37 % 101 - 50) / 50.0f;
+    for (int i = 0; i < MOST_N * MOST_K; i++) w[i] = (float)(i * 53 % 97 - 48) / 48.0f;
+    for (int i = 0; i < MOST_M * MOST_N; i++) add[i] = (float)(i % 13);
+    for (size_t at = 0; at < 4 * 4 * sizeof sizes / sizeof *sizes; at++) {
+        const int64_t *s = sizes[at / 16], m = s[0], n = s[1], k = s[2], ta = at / 4 % 4 & 1, tb = at / 4 % 4 >> 1;
+        const int64_t dx[] = {ta ? k : m, ta ? m : k}, dw[] = {tb ? n : k, tb ? k : n}, dy[] = {m, n};
+        const graft_attr attr[] = {GRAFT_INTA("trans_a", ta), GRAFT_INTA("trans_b", tb), GRAFT_REALA("alpha", 0.5)};
+        graft_arena *a = graft_arena_new();
+        graft_json *o = graft_json_new(a, GRAFT_JSON_OBJECT);
+        graft_store *store = NULL;
+        graft_exec *exec = NULL;
+        graft_json_put(a, o, "group", graft_json_int(a, groups[at % 4]));
+        ck_assert_ok(graft_device_open(registry, "opencl", graft_config_new(a, "test", o), &d, &err));
+        graft_graph *g = graft_graph_new();
+        const graft_value in[] = {graft_graph_input(g, "x", GRAFT_F32, 2, dx), graft_graph_input(g, "w", GRAFT_F32, 2, dw), graft_graph_input(g, "c", GRAFT_F32, 2, dy)};
+        graft_graph_output(g, "y", g->builder->api->op(g->builder, "matmul/1", 3, in, 3, attr));
+        ck_assert_ok(graft_graph_prepare(g, &d, 0, 0, &err));
+        ck_assert_ok(graft_store_new(&d, &store, &err));
+        ck_assert_ok(graft_store_commit(store, &err));
+        ck_assert_ok(graft_exec_new(g, store, capacity, 0, &exec, &err));
+        ck_assert_ok(graft_exec_set(exec, "x", x, m * k * 4, &err));
+        ck_assert_ok(graft_exec_set(exec, "w", w, n * k * 4, &err));
+        ck_assert_ok(graft_exec_set(exec, "c", add, m * n * 4, &err));
+        ck_assert_ok(graft_exec_run(exec, capacity, 0, 0, &err));
+        ck_assert_ok(graft_exec_get(exec, "y", y, m * n * 4, &err));
+        for (int64_t i = 0; i < m * n; i++) {
+            double sum = 0.0;
+            for (int64_t j = 0; j < k; j++) sum += (double)x[ta ? j * m + i / n : i / n * k + j] * (double)w[tb ? i % n * k + j : j * n + i % n];
+            sum = 0.5 * sum + (double)add[i];
+            ck_assert_msg(fabs((double)y[i] - sum) <= 1e-4, "%dx%dx%d, transposed %d %d, groups of %d: %d: expected %g, found %g", (int)m, (int)n, (int)k, (int)ta, (int)tb, (int)groups[at % 4], (int)i, sum, (double)y[i]);
+        }
+        graft_exec_free(exec);
+        graft_store_free(store);
+        graft_graph_free(g);
+        graft_device_close(&d);
         graft_arena_free(a);
     }
 }
@@ -277,7 +331,8 @@ static void cases(TCase *tc)
     tcase_add_test(tc, named_it_is_that_or_nothing);
     tcase_add_test(tc, device_and_options_are_a_mapping);
     tcase_add_test(tc, selftest_passes_and_reports);
-    tcase_add_test(tc, matmul_in_groups);
+    tcase_add_test(tc, groups_of_every_size);
+    tcase_add_test(tc, long_sums_are_cut);
     tcase_add_test(tc, queues_wait_for_each_other);
     tcase_add_test(tc, runs_overlap);
     tcase_add_test(tc, a_processor_scores_below_its_own_backend);

@@ -22,7 +22,7 @@ struct ocl_program_ {
 
 static struct ocl_platform_ platform;
 static struct ocl_device_ devices[8];
-static fake_cl state = {.n_devices = 1, .memory = 1 << 30};
+static fake_cl state = {.n_devices = 1, .memory = 1 << 30, .group = 256};
 static const char binary_text[] = "a fake binary";
 
 #define PUBLIC __attribute__((visibility("default")))
@@ -109,7 +109,7 @@ cl_int clGetDeviceInfo(cl_device_id d, cl_uint what, size_t room, void *to, size
     uint64_t v = 1;
     if (what == CL_DEVICE_TYPE) v = CL_DEVICE_TYPE_GPU;
     if (what == CL_DEVICE_MAX_COMPUTE_UNITS) v = 20;
-    if (what == CL_DEVICE_MAX_WORK_GROUP_SIZE) v = 256;
+    if (what == CL_DEVICE_MAX_WORK_GROUP_SIZE) v = (uint64_t)state.group;
     if (what == CL_DEVICE_LOCAL_MEM_SIZE) v = 32768;
     if (what == CL_DEVICE_MAX_MEM_ALLOC_SIZE || what == CL_DEVICE_GLOBAL_MEM_SIZE) v = (uint64_t)state.memory;
     if (what == CL_DEVICE_GLOBAL_FREE_MEMORY_AMD) return CL_INVALID_VALUE;
@@ -217,6 +217,15 @@ cl_int clSetKernelArg(cl_kernel k, cl_uint at, size_t bytes, const void *value)
     MAYBE_FAIL;
     return CL_SUCCESS;
 }
+cl_int clGetKernelWorkGroupInfo(cl_kernel k, cl_device_id d, cl_uint what, size_t room, void *to, size_t *size)
+{
+    (void)k, (void)d;
+    MAYBE_FAIL;
+    uint64_t v = 0;
+    if (what == CL_KERNEL_WORK_GROUP_SIZE) v = (uint64_t)state.kernel_group;
+    if (what == CL_KERNEL_PREFERRED_WORK_GROUP_SIZE_MULTIPLE) v = (uint64_t)state.preferred;
+    return answer(&v, sizeof v, room, to, size);
+}
 cl_int clReleaseKernel(cl_kernel k)
 {
     fails(__func__);
@@ -227,8 +236,12 @@ cl_int clReleaseKernel(cl_kernel k)
 #define UNUSED_EVENTS (void)q, (void)n, (void)list, (void)event
 cl_int clEnqueueNDRangeKernel(cl_command_queue q, cl_kernel k, cl_uint dims, const size_t *from, const size_t *global, const size_t *local, EVENTS)
 {
-    (void)k, (void)dims, (void)from, (void)global, (void)local, UNUSED_EVENTS;
+    (void)k, (void)dims, (void)from, UNUSED_EVENTS;
     MAYBE_FAIL;
+    const int64_t items = (int64_t)(local[0] * local[1] * local[2]);
+    if (items > state.group || (state.kernel_group && items > state.kernel_group)) return CL_INVALID_WORK_GROUP_SIZE;
+    if (global[0] % local[0] || global[1] % local[1] || global[2] % local[2]) return CL_INVALID_WORK_GROUP_SIZE;
+    if (items > state.largest) state.largest = items;
     state.launches++;
     return CL_SUCCESS;
 }

@@ -308,6 +308,24 @@ START_TEST(kernels_that_do_not_build_say_why)
 }
 END_TEST
 
+/* What a device allows, what the compiler made of the kernels, and what they work best in, decide the groups. The fake driver refuses larger ones. */
+START_TEST(groups_are_as_large_as_device_and_kernels_allow)
+{
+    static const struct {
+        int64_t group, kernel_group, preferred, largest;
+    } cases[] = {{256, 0, 0, 256}, {256, 256, 32, 256}, {64, 64, 1, 64}, {1, 1, 1, 1}, {200, 0, 0, 64}, {256, 100, 8, 64}, {256, 16, 8, 16}, {256, 1, 1, 1}, {1024, 1024, 128, 256}, {1024, 96, 128, 64}, {8, 8, 8, 8}};
+    graft_error err;
+    begin();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        fake->group = cases[i].group, fake->kernel_group = cases[i].kernel_group, fake->preferred = cases[i].preferred, fake->largest = 0;
+        ck_assert_msg(whole_run(0, &err) == GRAFT_OK, "groups of %lld, kernels of %lld: %s", (long long)cases[i].group, (long long)cases[i].kernel_group, err.message);
+        ck_assert_msg(fake->largest == cases[i].largest, "case %d: expected groups of %lld items, found %lld", (int)i, (long long)cases[i].largest, (long long)fake->largest);
+    }
+    fake->group = 256, fake->kernel_group = fake->preferred = 0;
+    end();
+}
+END_TEST
+
 START_TEST(a_lost_device_says_what_to_do)
 {
     graft_error err;
@@ -373,6 +391,7 @@ static void cases(TCase *tc)
     tcase_add_test(tc, devices_are_chosen_by_number);
     tcase_add_test(tc, no_memory_is_said_when_it_is_asked_for);
     tcase_add_test(tc, kernels_that_do_not_build_say_why);
+    tcase_add_test(tc, groups_are_as_large_as_device_and_kernels_allow);
     tcase_add_test(tc, a_lost_device_says_what_to_do);
     tcase_add_test(tc, a_spoilt_cache_is_built_anew);
 }

@@ -15,37 +15,38 @@ float4 get4(global const uchar *p, int dtype, long i, long left)
     return v;
 }
 
-/* Rows r0 .. of a matrix of R rows and K columns into tile[k][r]; along: its memory runs along k, else along r. Outside it is 0. */
-void load(local float *tile, global const uchar *p, int dtype, long base, long R, long K, long r0, long k0, int along, int me)
+/* Rows r0 .. of a matrix of R rows and K columns into tile[k][r], up to column end; along: its memory runs along k, else along r. Outside it is 0. */
+void load(local float *tile, global const uchar *p, int dtype, long base, long R, long K, long end, long r0, long k0, int along, int me)
 {
     for (int g = me; g < TILE * DEPTH / 4; g += SIDE * SIDE) {
         if (along) {
             const int r = g / (DEPTH / 4), k = g % (DEPTH / 4) * 4;
-            const float4 v = r0 + r < R ? get4(p, dtype, base + (r0 + r) * K + k0 + k, K - k0 - k) : (float4)(0.0f);
+            const float4 v = r0 + r < R ? get4(p, dtype, base + (r0 + r) * K + k0 + k, end - k0 - k) : (float4)(0.0f);
             tile[k * (TILE + 4) + r] = v.s0;
             tile[(k + 1) * (TILE + 4) + r] = v.s1;
             tile[(k + 2) * (TILE + 4) + r] = v.s2;
             tile[(k + 3) * (TILE + 4) + r] = v.s3;
         } else {
             const int k = g / (TILE / 4), r = g % (TILE / 4) * 4;
-            const float4 v = k0 + k < K ? get4(p, dtype, base + (k0 + k) * R + r0 + r, R - r0 - r) : (float4)(0.0f);
+            const float4 v = k0 + k < end ? get4(p, dtype, base + (k0 + k) * R + r0 + r, R - r0 - r) : (float4)(0.0f);
             vstore4(v, 0, tile + k * (TILE + 4) + r);
         }
     }
 }
 
-/* inner: size of the second leading axis; a_lead, w_lead: strides of the two leading axes. */
+/* inner: size of the second leading axis; lead: strides of the two leading axes of a and w. Part p of the sum over K is batch b's result p * batches + b. */
 kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void gemm(TENSOR(a), TENSOR(w), TENSOR(c), TENSOR(y), int ta, int tb, int a_type, int w_type, long M, long N,
-                                                                      long K, float alpha, long inner, long4 lead)
+                                                                      long K, float alpha, long inner, long4 lead, int parts)
 {
     local float sa[DEPTH * (TILE + 4)], sw[DEPTH * (TILE + 4)];
     const int lx = get_local_id(0), ly = get_local_id(1), me = ly * SIDE + lx;
-    const long n0 = (long)get_group_id(0) * TILE, m0 = (long)get_group_id(1) * TILE, batch = get_group_id(2);
+    const long n0 = (long)get_group_id(0) * TILE, m0 = (long)get_group_id(1) * TILE, slab = get_group_id(2), batches = get_num_groups(2) / parts, batch = slab % batches;
+    const long each = (K + parts - 1) / parts, k_from = slab / batches * each, k_end = min(K, k_from + each);
     const long a_base = batch / inner * lead.s0 + batch % inner * lead.s1, w_base = batch / inner * lead.s2 + batch % inner * lead.s3;
     float4 r0 = (float4)(0.0f), r1 = r0, r2 = r0, r3 = r0;
-    for (long k0 = 0; k0 < K; k0 += DEPTH) {
-        load(sa, RAW(a), a_type, a_base, M, K, m0, k0, !ta, me);
-        load(sw, RAW(w), w_type, w_base, N, K, n0, k0, tb, me);
+    for (long k0 = k_from; k0 < k_end; k0 += DEPTH) {
+        load(sa, RAW(a), a_type, a_base, M, K, k_end, m0, k0, !ta, me);
+        load(sw, RAW(w), w_type, w_base, N, K, k_end, n0, k0, tb, me);
         barrier(CLK_LOCAL_MEM_FENCE);
         for (int k = 0; k < DEPTH; k++) {
             const float4 u = vload4(0, sa + k * (TILE + 4) + 4 * ly), v = vload4(0, sw + k * (TILE + 4) + 4 * lx);
@@ -59,7 +60,7 @@ kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void gemm(TENSOR(a),
     const float4 rows[4] = {r0, r1, r2, r3};
     const long col = n0 + 4 * lx;
     for (int i = 0; i < 4; i++) {
-        const long row = m0 + 4 * ly + i, at = (batch * M + row) * N + col;
+        const long row = m0 + 4 * ly + i, at = (slab * M + row) * N + col;
         if (row >= M || col >= N) continue;
         float4 v = alpha * rows[i];
         if (col + 4 <= N) {
@@ -103,15 +104,16 @@ void pack(local float *panel, int width, global const uchar *p, int dtype, long 
 #define EIGHT(x) x(0) x(1) x(2) x(3) x(4) x(5) x(6) x(7)
 
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm(TENSOR(a), TENSOR(w), TENSOR(c), TENSOR(y), int ta, int tb, int a_type, int w_type, long M, long N, long K,
-                                                                float alpha, long inner, long4 lead)
+                                                                float alpha, long inner, long4 lead, int parts)
 {
     local float pa[DEPTH * ROWS], pw[DEPTH * COLS], sum[ROWS * COLS];
-    const long n0 = (long)get_group_id(0) * COLS, m0 = (long)get_group_id(1) * ROWS, batch = get_group_id(2);
+    const long n0 = (long)get_group_id(0) * COLS, m0 = (long)get_group_id(1) * ROWS, slab = get_group_id(2), batches = get_num_groups(2) / parts, batch = slab % batches;
+    const long each = (K + parts - 1) / parts, k_from = slab / batches * each, k_end = min(K, k_from + each);
     const long a_base = batch / inner * lead.s0 + batch % inner * lead.s1, w_base = batch / inner * lead.s2 + batch % inner * lead.s3;
     const int rows = (int)min((long)ROWS, M - m0), cols = (int)min((long)COLS, N - n0);
     for (int i = 0; i < ROWS * COLS; i++) sum[i] = 0.0f;
-    for (long k0 = 0; k0 < K; k0 += DEPTH) {
-        const int depth = (int)min((long)DEPTH, K - k0);
+    for (long k0 = k_from; k0 < k_end; k0 += DEPTH) {
+        const int depth = (int)min((long)DEPTH, k_end - k0);
         pack(pa, ROWS, RAW(a), a_type, a_base, M, K, m0, k0, depth, !ta);
         pack(pw, COLS, RAW(w), w_type, w_base, N, K, n0, k0, depth, tb);
         for (int r = 0; r < rows; r += 8) {
@@ -126,8 +128,18 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm(TENSOR(a), TENSO
         }
     }
     for (int r = 0; r < rows; r++) {
-        const long at = (batch * M + m0 + r) * N + n0;
+        const long at = (slab * M + m0 + r) * N + n0;
         for (int j = 0; j < cols; j++) F(y)[at + j] = alpha * sum[r * COLS + j] + (THERE(c) ? F(c)[at + j] : 0.0f);
     }
 }
 #endif
+
+/* y = alpha (sum of the parts [parts, n], in their order) + c. */
+kernel GROUP void gemm_sum(TENSOR(pieces), TENSOR(c), TENSOR(y), long n, int parts, float alpha)
+{
+    const long i = get_global_id(0);
+    if (i >= n) return;
+    float sum = 0.0f;
+    for (int p = 0; p < parts; p++) sum += F(pieces)[p * n + i];
+    F(y)[i] = alpha * sum + (THERE(c) ? F(c)[i] : 0.0f);
+}

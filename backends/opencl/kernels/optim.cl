@@ -65,19 +65,27 @@ kernel GROUP void adamw(TENSOR(p), TENSOR(g), TENSOR(m), TENSOR(v), TENSOR(hyper
     if (THERE(v_out)) F(v_out)[i] = second;
 }
 
-/* rounds x 32 fused multiply-adds of float4 an item, none of which can be left out. */
+/* rounds x 32 fused multiply-adds of a vector an item, none of which can be left out: eight sums at a time, as a unit has several on their way. */
+#if CPU
+typedef float16 wide_vector;
+#define TOTAL(v) dot(v.s0123 + v.s4567 + v.s89ab + v.scdef, (float4)(1.0f))
+#define MULTIPLY_ADD fma
+#else
+typedef float4 wide_vector;
+#define TOTAL(v) dot(v, (float4)(1.0f))
+#define MULTIPLY_ADD mad
+#endif
+#define EACH(x) x(a, 0.1f) x(b, 0.2f) x(c, 0.3f) x(d, 0.4f) x(e, 0.5f) x(f, 0.6f) x(g, 0.7f) x(h, 0.8f)
+#define BEGIN(v, from) wide_vector v = (wide_vector)(seed + from);
+#define STEP(v, from) v = MULTIPLY_ADD(v, by, add);
 kernel GROUP void peak(TENSOR(y), int rounds)
 {
     const float seed = (float)get_local_id(0) * 1e-6f;
-    float4 a = (float4)(seed), b = a + 0.1f, c = a + 0.2f, d = a + 0.3f, by = (float4)(0.999f), add = (float4)(1e-3f);
-    for (int i = 0; i < rounds; i++) {
-        for (int k = 0; k < 8; k++) {
-            a = mad(a, by, add);
-            b = mad(b, by, add);
-            c = mad(c, by, add);
-            d = mad(d, by, add);
-        }
+    const wide_vector by = (wide_vector)(0.999f), add = (wide_vector)(1e-3f);
+    EACH(BEGIN)
+    for (int i = 0; i < 4 * rounds; i++) {
+        EACH(STEP)
     }
-    const float4 all = a + b + c + d;
-    F(y)[get_global_id(0)] = all.s0 + all.s1 + all.s2 + all.s3;
+    const wide_vector all = a + b + c + d + e + f + g + h;
+    F(y)[get_global_id(0)] = TOTAL(all);
 }
