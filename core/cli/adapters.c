@@ -9,6 +9,7 @@
 #include "core/base/json.h"
 #include "core/base/log.h"
 #include "core/cli/session.h"
+#include "core/model/hold.h"
 #include "core/train/train.h"
 
 #include <math.h>
@@ -242,6 +243,7 @@ graft_status graft_session_graph(graft_session *s, graft_purpose purpose, const 
             return graft_fail(err, GRAFT_UNSUPPORTED, s->adapters[i], "this adapter holds weights of the base itself, so it can only act whole: give it strength 1 or leave its folder out");
     graft_status status = graft_model_graph(s->model, s->methods, s->n_methods, purpose, g, err);
     if (!status) status = graft_graph_prepare(*g, &s->device, 0, 0, err);
+    if (!status) status = graft_model_hold(s->model, g, 1, store, &s->device, err);
     if (!status) status = graft_store_add_graph(store, *g, capacity, err);
     return status ? status : graft_store_commit(store, err);
 }
@@ -280,9 +282,11 @@ graft_status graft_session_load(graft_session *s, graft_purpose purpose, const i
     memset(s->pins, 0, sizeof s->pins);
     graft_status status = loading_graph(s, purpose, g, err);
     if (!status) status = graft_graph_prepare(*g, &s->device, 0, 0, err);
+    if (!status) status = graft_model_hold(s->model, g, 1, NULL, &s->device, err);
     if (!status) status = graft_store_new(&s->device, store, err);
     if (!status) status = graft_store_add_graph(*store, *g, capacity, err);
     if (!status) status = graft_store_commit(*store, err);
+    if (!status) graft_model_hold_say(s->model, *g, &s->device);
     if (!status) status = graft_model_load(s->model, *g, *store, seed, err);
     if (!status) status = load_adapters(s, *g, *store, err);
     for (int i = 0; i < s->n_methods; i++) whole &= asked[i] == s->strengths[i];

@@ -7,6 +7,7 @@ static const graft_arg own_args[] = {
     {"threads", GRAFT_ARG_INT, "0", NULL, GRAFT_ARG_ACTS, "threads of the backend, 0: all processors", NULL},
     {"compute", GRAFT_ARG_TEXT, "auto", "auto|f32|bf16|fp16", GRAFT_ARG_ACTS, "what matrix products multiply in; auto: f32, or what bf16 and fp16 allow", NULL},
     {"memory", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "most memory to use, e.g. 6G or 800M; recomputation is chosen to fit", NULL},
+    {"base_dtype", GRAFT_ARG_TEXT, "auto", "auto|f32|bf16|f16|nf4|int8", GRAFT_ARG_ACTS, "number type that frozen weights of the base are held in, auto: as the files store them", NULL},
     {"registry", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "a further registry file", NULL},
     {"template_dir", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "folder of chat templates instead of the shipped one", NULL},
     {"json", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_ACTS, "the report as JSON", NULL},

@@ -4,12 +4,36 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/log.h"
+#include "core/model/hold.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 static graft_status missing(const char *key, const char *what, graft_error *err) { return graft_fail(err, GRAFT_BAD_INPUT, key, "%s: give %s=... or --%s ...", what, key, key); }
+
+/* How frozen weights are held: LLaMA-Factory's quantization keys, or base_dtype. */
+static graft_status choose_base(const graft_args *x, graft_model *m, graft_error *err)
+{
+    static const struct {
+        const char *word;
+        graft_dtype dtype;
+    } words[] = {{"f32", GRAFT_F32}, {"bf16", GRAFT_BF16}, {"f16", GRAFT_F16}, {"nf4", GRAFT_NF4}, {"int8", GRAFT_INT8}};
+    const char *word = graft_args_text(x, "base_dtype"), *method = graft_args_text(x, "quantization_method");
+    const int64_t bits = graft_args_int(x, "quantization_bit");
+    m->base_dtype = (graft_dtype)0;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (word && !strcmp(word, words[i].word)) m->base_dtype = words[i].dtype;
+    if (graft_args_given(x, "quantization_bit")) {
+        if (bits != 4 && bits != 8) return graft_fail(err, GRAFT_BAD_INPUT, "quantization_bit", "expected 4 or 8, found %lld", (long long)bits);
+        if (m->base_dtype) return graft_fail(err, GRAFT_BAD_INPUT, "base_dtype", "quantization_bit and base_dtype both say how the base is held: give one of them");
+        if (method && strcmp(method, "bnb")) return graft_fail(err, GRAFT_UNSUPPORTED, "quantization_method", "expected bnb, found '%s': the base is quantised as bitsandbytes does, leave the key out", method);
+        if (bits == 4 && strcmp(graft_args_text(x, "quantization_type"), "nf4")) return graft_fail(err, GRAFT_UNSUPPORTED, "quantization_type", "4 bits are nf4 here, which is the more exact: leave the key out");
+        m->base_dtype = bits == 4 ? GRAFT_NF4 : GRAFT_INT8;
+    }
+    if (m->base_dtype == GRAFT_NF4 && graft_args_flag(x, "double_quantization")) m->base_dtype = GRAFT_NF4_DOUBLE;
+    return GRAFT_OK;
+}
 
 graft_status graft_session_model(graft_session *s, graft_error *err)
 {
@@ -18,6 +42,7 @@ graft_status graft_session_model(graft_session *s, graft_error *err)
     graft_status status = graft_cli_registry(s->c, &s->registry, err);
     if (!status && !graft_path_exists(path)) status = graft_fail(err, GRAFT_BAD_INPUT, "model_name_or_path", "there is no folder or file '%s'; models are not downloaded, name a Hugging Face folder or a .gguf file on this machine", path);
     if (!status) status = graft_model_open(s->registry, path, &s->model, err);
+    if (!status) status = choose_base(s->c->args, s->model, err);
     return status ? status : graft_model_tokenizer(s->model, &s->tokenizer, err);
 }
 

@@ -51,6 +51,8 @@ const char *graft_store_name(const graft_store *s, int i);
 graft_shape graft_store_shape(const graft_store *s, int i);
 int64_t graft_store_tensor_bytes(const graft_store *s, int i);
 graft_status graft_store_write(graft_store *s, int i, const void *from, int64_t bytes, graft_error *err);
+/* A part of a tensor, from a byte on. */
+graft_status graft_store_write_at(graft_store *s, int i, int64_t offset, const void *from, int64_t bytes, graft_error *err);
 graft_status graft_store_read(const graft_store *s, int i, void *to, int64_t bytes, graft_error *err);
 graft_status graft_store_clear(graft_store *s, int i, graft_error *err); /* zeros */
 /* Forgets every STATE tensor and gives its memory back; weights stay. Programs made before must be freed first; add the new graphs and commit again. */

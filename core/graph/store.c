@@ -224,10 +224,16 @@ static graft_status check_size(const graft_store *s, int i, int64_t bytes, graft
 graft_status graft_store_write(graft_store *s, int i, const void *from, int64_t bytes, graft_error *err)
 {
     const graft_status status = check_size(s, i, bytes, err);
-    if (status) return status;
+    return status ? status : graft_store_write_at(s, i, 0, from, bytes, err);
+}
+
+graft_status graft_store_write_at(graft_store *s, int i, int64_t offset, const void *from, int64_t bytes, graft_error *err)
+{
+    if (i < 0 || (size_t)i >= s->n || !s->committed) return check_size(s, i, bytes, err);
     const entry *e = &s->entries[i];
+    if (offset < 0 || bytes < 0 || offset > e->bytes || bytes > e->bytes - offset) return graft_fail(err, GRAFT_INTERNAL, e->name, "%lld bytes at %lld are no part of a tensor of %lld", (long long)bytes, (long long)offset, (long long)e->bytes);
     if (s->ran && graft_store_frozen(s, i)) return graft_fail(err, GRAFT_INTERNAL, e->name, "a frozen weight was written after a program ran on it");
-    return bytes ? s->device->table->upload(s->device->dev, graft_store_buffer(s, e->place), e->offset, from, bytes, err) : GRAFT_OK;
+    return bytes ? s->device->table->upload(s->device->dev, graft_store_buffer(s, e->place), e->offset + offset, from, bytes, err) : GRAFT_OK;
 }
 
 graft_status graft_store_read(const graft_store *s, int i, void *to, int64_t bytes, graft_error *err)

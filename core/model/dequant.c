@@ -251,3 +251,10 @@ const graft_storage *graft_storage_by_gguf(uint32_t type)
         if (types[i].gguf >= 0 && (uint32_t)types[i].gguf == type) return &types[i];
     return NULL;
 }
+
+const graft_storage *graft_storage_by_dtype(int dtype)
+{
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (dtype && types[i].dtype == dtype) return &types[i];
+    return NULL;
+}

@@ -16,5 +16,6 @@ typedef struct graft_storage {
 
 const graft_storage *graft_storage_by_name(const char *name); /* safetensors' dtype; NULL when unknown */
 const graft_storage *graft_storage_by_gguf(uint32_t type);    /* NULL when unknown */
+const graft_storage *graft_storage_by_dtype(int dtype);        /* graft_dtype; NULL when no file stores it */
 
 #endif

@@ -4,6 +4,7 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/json.h"
+#include "core/model/hold.h"
 #include "core/model/layout.h"
 
 #include <inttypes.h>
@@ -33,7 +34,7 @@ static graft_status fetch(const source *f, const float **from, graft_error *err)
     shared *all = f->all;
     if (all->held != f->index) {
         all->held = -1;
-        const graft_status status = graft_store_read(all->store, f->index, all->weight, graft_store_tensor_bytes(all->store, f->index), err);
+        const graft_status status = graft_store_read_f32(all->store, f->index, all->weight, err);
         if (status) return status;
         all->held = f->index;
     }
@@ -74,7 +75,8 @@ static graft_status collect(shared *all, int owner, const graft_active_method *n
         if (!exported(v, owner)) continue;
         const int at = graft_store_find(all->store, v->name);
         if (at < 0) return graft_fail(err, GRAFT_INTERNAL, v->name, "the weight to save is not in the store");
-        const int64_t bytes = graft_store_tensor_bytes(all->store, at), parts = graft_layout_parts(all->layouts, v->name, &v->shape);
+        const graft_shape shape = graft_store_shape(all->store, at);
+        const int64_t bytes = graft_shape_elements(&shape, (const int64_t[GRAFT_SYMBOLS]){0}) * 4, parts = graft_layout_parts(all->layouts, v->name, &v->shape);
         if (bytes > all->largest) all->largest = bytes;
         for (int64_t k = 0; k < parts; k++, (*n)++) {
             graft_stored_part part;

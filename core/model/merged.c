@@ -33,6 +33,7 @@ graft_status graft_model_merge_first(const graft_model *m, graft_store *s, uint6
     const int64_t one[GRAFT_SYMBOLS] = {1, 1, 1, 1};
     graft_model plain = *m;
     plain.n_merged = 0;
+    plain.base_dtype = GRAFT_F32;
     graft_graph *forward = NULL;
     graft_store *own = NULL;
     graft_status status = graft_model_graph(&plain, m->merged, m->n_merged, GRAFT_FOR_FORWARD, &forward, err);

@@ -2,6 +2,7 @@
 #include "core/model/method_start.h"
 
 #include "core/base/error.h"
+#include "core/model/hold.h"
 
 #include <string.h>
 
@@ -29,7 +30,8 @@ static graft_status locate(const tensors *t, const char *name, int64_t n, int *a
 {
     *at = graft_store_find(t->store, name);
     if (*at < 0) return graft_fail(err, GRAFT_INTERNAL, name, "a method asked for a tensor that the model does not have");
-    if (graft_store_tensor_bytes(t->store, *at) != n * (int64_t)sizeof(float)) return graft_fail(err, GRAFT_INTERNAL, name, "a method expected %lld numbers in this tensor", (long long)n);
+    const graft_shape shape = graft_store_shape(t->store, *at);
+    if (graft_shape_elements(&shape, (const int64_t[GRAFT_SYMBOLS]){0}) != n) return graft_fail(err, GRAFT_INTERNAL, name, "a method expected %lld numbers in this tensor", (long long)n);
     return GRAFT_OK;
 }
 
@@ -38,7 +40,7 @@ static graft_status read_tensor(graft_tensors *base, const char *name, int64_t n
     const tensors *t = (tensors *)base;
     int at = -1;
     const graft_status status = locate(t, name, n, &at, err);
-    return status ? status : graft_store_read(t->store, at, to, n * (int64_t)sizeof *to, err);
+    return status ? status : graft_store_read_f32(t->store, at, to, err);
 }
 
 /* A method changes a weight of the base, as decompositions do that split it: it is part of the model from now on. */
@@ -60,6 +62,8 @@ static graft_status write_tensor(graft_tensors *base, const char *name, int64_t 
     int at = -1;
     graft_status status = locate(t, name, n, &at, err);
     if (!status && graft_graph_info(t->graph, graft_graph_find(t->graph, name))->from_method < 0) status = pin(t, name, err);
+    if (!status && graft_store_shape(t->store, at).dtype != GRAFT_F32)
+        return graft_fail(err, GRAFT_INTERNAL, name, "a method began by changing a weight that is held as %s, but does not say so (changes)", graft_dtype_name(graft_store_shape(t->store, at).dtype));
     return status ? status : graft_store_write(t->store, at, from, n * (int64_t)sizeof *from, err);
 }
 

@@ -1,6 +1,7 @@
 /* core/model/model_load.c - fills the store: base weights from the model's files, new parameters of methods by their rule. */
 #include "core/base/error.h"
 #include "core/base/log.h"
+#include "core/model/hold.h"
 #include "core/model/layout.h"
 #include "core/model/method_start.h"
 #include "core/model/model.h"
@@ -18,63 +19,6 @@ static int64_t elements(const graft_shape *s)
     int64_t n = 1; /* a leaf's dims are constants and were checked */
     for (int32_t i = 0; i < s->rank; i++) n *= s->dims[i];
     return n;
-}
-
-static const char *dims_text(char out[128], int32_t rank, const int64_t *dims)
-{
-    int at = snprintf(out, 128, "[");
-    for (int32_t i = 0; i < rank && at < 100; i++) at += snprintf(out + at, 128 - (size_t)at, "%s%" PRId64, i ? ", " : "", dims[i]);
-    snprintf(out + at, 128 - (size_t)at, "]");
-    return out;
-}
-
-/* What a layer of this checkpoint misses, said with the nearest reason. */
-static graft_status missing(const graft_model *m, const char *name, graft_error *err)
-{
-    return graft_fail(err, GRAFT_BAD_INPUT, m->path, "the weight \"%s\" is missing (the file holds %" PRId64 " others); config.json and weights do not belong together, or the model is incomplete",
-                      name, graft_weights_count(m->weights));
-}
-
-static graft_status read_part(const graft_value_info *leaf, const graft_stored_part *part, const graft_weight_info *t, float *to, float *scratch, graft_error *err)
-{
-    int same = t->rank == part->rank;
-    for (int32_t i = 0; same && i < t->rank; i++) same = t->dims[i] == part->dims[i];
-    char found[128], expected[128];
-    if (!same)
-        return graft_fail(err, GRAFT_BAD_INPUT, t->file, "the weight \"%s\" has the shape %s, config.json asks for %s; they do not belong together", t->stored ? t->stored : leaf->name,
-                          dims_text(found, t->rank, t->dims), dims_text(expected, part->rank, part->dims));
-    const graft_status status = graft_weights_read_f32(t, part->transposed ? scratch : to + part->first, err);
-    if (!status && part->transposed) graft_layout_transpose(to + part->first, scratch, part->dims[0], part->dims[1]);
-    return status;
-}
-
-/* As the graph names and shapes it: so do GGUF files, and folders that hold a stack of experts whole. */
-static const graft_weight_info *whole(const graft_model *m, const graft_value_info *leaf)
-{
-    if (!graft_weights_is_gguf(m->weights) && graft_layout_parts(m->table, leaf->name, &leaf->shape) == 1) return NULL;
-    return graft_layout_find(m->weights, m->table, leaf->name);
-}
-
-/* scratch: as large as a part that is stored turned. */
-static graft_status read_weight(const graft_model *m, const graft_value_info *leaf, float *to, float *scratch, uint8_t *used, graft_error *err)
-{
-    const graft_weight_info *t = whole(m, leaf), *all = graft_weights_at(m->weights, 0);
-    graft_stored_part part;
-    if (t) {
-        (void)graft_layout_part(m->arena, NULL, leaf->name, &leaf->shape, 0, &part);
-        used[t - all] = 1;
-        return to ? read_part(leaf, &part, t, to, scratch, err) : GRAFT_OK;
-    }
-    const int64_t n = graft_layout_parts(m->table, leaf->name, &leaf->shape);
-    graft_status status = GRAFT_OK;
-    for (int64_t i = 0; i < n && !status; i++) {
-        if (graft_layout_part(m->arena, m->table, leaf->name, &leaf->shape, i, &part)) return graft_fail(err, GRAFT_NO_MEMORY, m->path, "no memory for the names of weights");
-        t = graft_layout_find(m->weights, m->table, part.name);
-        if (t) used[t - all] = 1;
-        if (!to) continue;
-        status = t ? read_part(leaf, &part, t, to, scratch, err) : missing(m, part.name, err);
-    }
-    return status;
 }
 
 /* Counter-based: the same numbers for the same seed and name, whatever else the graph holds. */
@@ -121,50 +65,41 @@ static void report_unused(const graft_model *m, const uint8_t *used)
 
 static int is_leaf(const graft_value_info *v) { return v->place == GRAFT_PLACE_WEIGHT && v->node < 0; }
 
-/* Numbers of the largest weight that the files hold turned; at least 1. */
-static int64_t turned_room(const graft_model *m, const graft_graph *g)
-{
-    int64_t room = 1;
-    for (int32_t i = 1; i < g->n_values; i++) {
-        graft_stored_part part;
-        if (!is_leaf(&g->values[i]) || graft_layout_part(m->arena, m->table, g->values[i].name, &g->values[i].shape, 0, &part)) continue;
-        if (part.transposed && part.elements > room) room = part.elements;
-    }
-    return room;
-}
-
-static graft_status fill(const graft_model *m, const graft_graph *g, graft_store *s, uint64_t seed, float *buffer, float *scratch, uint8_t *used, graft_error *err)
+/* changed: only the weights that a method may have changed, which are f32. */
+static graft_status fill(const graft_model *m, const graft_graph *g, graft_store *s, uint64_t seed, int changed, graft_hold_room *room, uint8_t *used, graft_error *err)
 {
     graft_status status = GRAFT_OK;
     for (int32_t i = 1; i < g->n_values && !status; i++) {
         const graft_value_info *leaf = &g->values[i];
-        const int at = is_leaf(leaf) ? graft_store_find(s, leaf->name) : -1;
-        if (is_leaf(leaf) && leaf->start == GRAFT_START_CHECKPOINT) status = read_weight(m, leaf, at < 0 ? NULL : buffer, scratch, used, err);
-        else if (at >= 0) start_param(leaf, seed, buffer);
-        if (!status && at >= 0) status = graft_store_write(s, at, buffer, elements(&leaf->shape) * (int64_t)sizeof *buffer, err);
+        int at = is_leaf(leaf) ? graft_store_find(s, leaf->name) : -1;
+        if (is_leaf(leaf) && leaf->start == GRAFT_START_CHECKPOINT) {
+            if (changed && at >= 0 && graft_store_shape(s, at).dtype != GRAFT_F32) at = -1;
+            status = graft_hold_load(m, g, leaf, s, at, room, used, err);
+        } else if (at >= 0) {
+            const int64_t n = elements(&leaf->shape);
+            if (graft_hold_room_numbers(room, n)) return graft_fail(err, GRAFT_NO_MEMORY, m->path, "no memory for a weight of %" PRId64 " numbers", n);
+            start_param(leaf, seed, room->numbers);
+            status = graft_store_write(s, at, room->numbers, n * (int64_t)sizeof *room->numbers, err);
+        }
     }
     return status;
 }
 
-static graft_status load_all(const graft_model *m, const graft_graph *g, graft_store *s, uint64_t seed, graft_error *err)
+static graft_status load_all(const graft_model *m, const graft_graph *g, graft_store *s, uint64_t seed, int changed, graft_error *err)
 {
-    int64_t room = 1;
-    for (int32_t i = 1; i < g->n_values; i++)
-        if (is_leaf(&g->values[i]) && elements(&g->values[i].shape) > room) room = elements(&g->values[i].shape);
-    float *buffer = graft_calloc((size_t)room, sizeof *buffer), *scratch = graft_calloc((size_t)turned_room(m, g), sizeof *scratch);
+    graft_hold_room room = {0};
     uint8_t *used = graft_calloc((size_t)graft_weights_count(m->weights) + 1, 1);
-    graft_status status = buffer && scratch && used ? GRAFT_OK : graft_fail(err, GRAFT_NO_MEMORY, m->path, "no memory for a weight of %" PRId64 " numbers", room);
-    if (!status) status = fill(m, g, s, seed, buffer, scratch, used, err);
+    graft_status status = used ? GRAFT_OK : graft_fail(err, GRAFT_NO_MEMORY, m->path, "no memory to load the weights");
+    if (!status) status = fill(m, g, s, seed, changed, &room, used, err);
     if (!status) report_unused(m, used);
-    graft_free(buffer);
-    graft_free(scratch);
+    graft_hold_room_free(&room);
     graft_free(used);
     return status;
 }
 
 graft_status graft_model_load(const graft_model *m, const graft_graph *g, graft_store *s, uint64_t seed, graft_error *err)
 {
-    graft_status status = load_all(m, g, s, seed, err);
+    graft_status status = load_all(m, g, s, seed, 0, err);
     if (!status && m->n_merged) status = graft_model_merge_first(m, s, seed, err);
     return status ? status : graft_model_start(m, g, s, seed, err);
 }
@@ -175,7 +110,7 @@ graft_status graft_model_reload(const graft_model *m, const char *dir, const gra
     saved.path = dir;
     graft_status status = graft_weights_open(dir, &saved.weights, err);
     if (status) return status;
-    status = load_all(&saved, g, s, 0, err);
+    status = load_all(&saved, g, s, 0, 1, err);
     graft_weights_close(saved.weights);
     return status;
 }

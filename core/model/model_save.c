@@ -59,6 +59,13 @@ graft_status graft_model_merge(const graft_model *m, const graft_active_method *
         const int adds = GRAFT_HAS(graft_method_table, t, files) && t->files, merges = GRAFT_HAS(graft_method_table, t, merge) && t->merge;
         if (adds && !merges && !(methods[i].strength && *methods[i].strength == 0.0)) return graft_fail(err, GRAFT_UNSUPPORTED, m->path, "the method %s cannot be merged into the model's weights; keep its adapter beside the model", methods[i].name);
     }
+    int32_t n_sites;
+    const graft_site *sites = graft_graph_sites(g, &n_sites);
+    for (int32_t i = 0; i < n_sites; i++) {
+        const graft_value_info *w = graft_graph_info(g, sites[i].weight);
+        if (sites[i].weight.id && w->shape.dtype != GRAFT_F32)
+            return graft_fail(err, GRAFT_UNSUPPORTED, m->path, "the base is held as %s, and merging writes into it: merge into the full weights, without quantization_bit", graft_dtype_name(w->shape.dtype));
+    }
     graft_graph *merge = graft_graph_new();
     if (!merge) return graft_fail(err, GRAFT_NO_MEMORY, m->path, "no memory to merge");
     int any = 0;

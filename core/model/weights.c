@@ -249,18 +249,26 @@ int64_t graft_weights_elements(const graft_weight_info *t)
 typedef struct reading {
     const graft_weight_info *t;
     float *out;
+    uint8_t *raw; /* not NULL: bytes as they are stored go here */
     int64_t rows, columns, rows_per_task, row_bytes;
 } reading;
+
+/* n rows of the file from row `from` to row `to` of the result. */
+static void copy_rows(const reading *r, int64_t from, int64_t to, int64_t n)
+{
+    const uint8_t *data = r->t->data + from * r->row_bytes;
+    if (r->raw) memcpy(r->raw + to * r->row_bytes, data, (size_t)(n * r->row_bytes));
+    else r->t->storage->to_f32(data, r->out + to * r->columns, n * r->columns / r->t->storage->block);
+}
 
 /* Rows [first, last) of the result. An unpermuted tensor has its heads' rows interleaved in the file: row (head, half, pair) of the result
  * is row (head, pair, half) of the file. */
 static void read_rows(void *ctx, int64_t task)
 {
     const reading *r = ctx;
-    const graft_storage *s = r->t->storage;
     const int64_t first = task * r->rows_per_task, end = first + r->rows_per_task, last = end < r->rows ? end : r->rows;
     if (!r->t->unpermute) {
-        s->to_f32(r->t->data + first * r->row_bytes, r->out + first * r->columns, (last - first) * r->columns / s->block);
+        copy_rows(r, first, first, last - first);
         return;
     }
     const int64_t rows_per_unit = r->rows / r->t->dims[0]; /* 1, or the rows below one entry of the first dimension */
@@ -268,22 +276,33 @@ static void read_rows(void *ctx, int64_t task)
     for (int64_t row = first; row < last; row++) {
         const int64_t unit = row / rows_per_unit, in_head = unit % head, half = in_head / (head / 2), pair = in_head % (head / 2);
         const int64_t from = (unit - in_head + 2 * pair + half) * rows_per_unit + row % rows_per_unit;
-        s->to_f32(r->t->data + from * r->row_bytes, r->out + row * r->columns, r->columns / s->block);
+        copy_rows(r, from, row, 1);
     }
+}
+
+static void read_all(reading *r)
+{
+    const graft_weight_info *t = r->t;
+    const graft_storage *s = t->storage;
+    const int64_t n = graft_weights_elements(t);
+    if (!n) return;
+    r->columns = t->rank ? t->dims[t->rank - 1] : 1;
+    if (t->rank == 1 && s->block == 1) r->columns = 1; /* a bias: each element is a row of its own */
+    r->rows = n / r->columns;
+    r->row_bytes = r->columns / s->block * s->bytes;
+    r->rows_per_task = (CHUNK + r->columns - 1) / r->columns;
+    graft_parallel((r->rows + r->rows_per_task - 1) / r->rows_per_task, read_rows, r);
+    graft_weights_forget(t); /* it is in the caller's hands now: not twice in memory */
 }
 
 graft_status graft_weights_read_f32(const graft_weight_info *t, float *out, graft_error *err)
 {
     const graft_storage *s = t->storage;
     if (!s->to_f32) return graft_fail(err, GRAFT_UNSUPPORTED, t->file, "tensor \"%.200s\" has the type %s, which this version cannot read; convert the model to BF16 or Q8_0", t->stored, s->name);
-    const int64_t n = graft_weights_elements(t);
-    if (!n) return GRAFT_OK;
-    reading r = {.t = t, .out = out, .columns = t->rank ? t->dims[t->rank - 1] : 1};
-    if (t->rank == 1 && s->block == 1) r.columns = 1; /* a bias: each element is a row of its own */
-    r.rows = n / r.columns;
-    r.row_bytes = r.columns / s->block * s->bytes;
-    r.rows_per_task = (CHUNK + r.columns - 1) / r.columns;
-    graft_parallel((r.rows + r.rows_per_task - 1) / r.rows_per_task, read_rows, &r);
-    graft_map_forget(t->data, t->bytes); /* it is in the caller's hands now: not twice in memory */
+    read_all(&(reading){.t = t, .out = out});
     return GRAFT_OK;
 }
+
+void graft_weights_read_stored(const graft_weight_info *t, uint8_t *out) { read_all(&(reading){.t = t, .raw = out}); }
+
+void graft_weights_forget(const graft_weight_info *t) { graft_map_forget(t->data, t->bytes); }

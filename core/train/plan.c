@@ -5,6 +5,7 @@
  * and of what the process holds anyway. What is chosen when that is more than allowed: choose.c. */
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/model/hold.h"
 #include "core/train/neftune.h"
 #include "core/train/replan.h"
 #include "core/train/trainer.h"
@@ -169,6 +170,8 @@ static graft_status make_graphs(const graft_train_job *job, const uint8_t *level
     if (!s && layers) s = graft_graph_recompute_blocks(g->train, level, layers, err);
     if (!s && job->eval) s = graft_model_graph(job->model, job->methods, job->n_methods, GRAFT_FOR_LOSS, &g->eval, err);
     if (!s && job->eval) s = graft_graph_prepare(g->eval, job->device, 0, 0, err);
+    graft_graph *const both[] = {g->train, g->eval};
+    if (!s) s = graft_model_hold(job->model, both, job->eval ? 2 : 1, NULL, job->device, err);
     if (s) graft_train_graphs_free(g);
     return s;
 }

@@ -7,6 +7,7 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/log.h"
+#include "core/model/hold.h"
 #include "core/train/checkpoint.h"
 #include "core/train/replan.h"
 #include "core/train/trainer.h"
@@ -283,6 +284,7 @@ static graft_status load(graft_trainer *t, graft_error *err)
     const graft_train_job *job = t->job;
     graft_status s = graft_store_new(job->device, &t->store, err);
     if (!s) s = graft_trainer_add_graphs(t, err);
+    if (!s) graft_model_hold_say(job->model, t->graphs.train, job->device);
     if (!s) s = graft_model_load(job->model, t->graphs.train, t->store, t->o->seed, err);
     for (int i = 0; job->adapters && i < job->n_methods && !s; i++)
         if (job->adapters[i]) s = graft_adapter_load(job->adapters[i], &job->methods[i], i, t->graphs.train, t->store, err);

@@ -234,6 +234,7 @@ static const field fields[] = {
     F(graft_method_table, start),
     F(graft_method_table, file_name),
     F(graft_method_table, stored),
+    F(graft_method_table, changes),
     F(graft_record_api, size),
     F(graft_record_api, turn),
     F(graft_record_api, flag),

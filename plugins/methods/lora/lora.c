@@ -196,6 +196,9 @@ static double lora_rate(void *run, const char *weight)
     return vector || strstr(weight, ".lora_B.") ? ((const lora *)run)->ratio : 1.0;
 }
 
+/* PiSSA and OLoRA take their part out of the base. */
+static int lora_changes(void *run) { return ((const lora *)run)->init >= LORA_INIT_PISSA; }
+
 static const graft_adapter_files lora_files = {.size = sizeof lora_files, .config = "adapter_config.json", .weights = "adapter_model.safetensors", .prefix = "base_model.model."};
 
 static const graft_method_table lora_table = {
@@ -211,6 +214,7 @@ static const graft_method_table lora_table = {
     .rate = lora_rate,
     .start = lora_start,
     .file_name = lora_file_name,
+    .changes = lora_changes,
 };
 
 GRAFT_ONE_TABLE("method", "graft.method/1", "lora", "1.0.0", &lora_table)

@@ -55,6 +55,7 @@ typedef struct graft_method_table {
     graft_status (*start)(void *run, graft_tensors *t, graft_error *err);                                           /* [control] once the base is loaded: starting values that depend on it; may change the base. Before a saved adapter's weights are read */
     int          (*file_name)(void *run, const char *weight, char *out, size_t room);                               /* [control] the whole name in the adapter file of a parameter or base weight that it trains; 0: prefix + name */
     graft_value  (*stored)(void *run, graft_builder *b, const char **name);                                         /* the one value that the file holds under this name instead of the parameters, as an encoder's output; null: the parameters */
+    int          (*changes)(void *run);                                                                             /* [control] will start write weights of the base? They are then held in f32 */
 } graft_method_table;
 
 #ifdef __cplusplus

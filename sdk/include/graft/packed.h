@@ -6,7 +6,8 @@
  *                     the last group of a tensor ends after its last block: 264 + 32 bytes for each block
  *   GRAFT_INT8        blocks of 64 elements, 68 bytes      [f32 s][64 signed bytes q]   (q s) / 127             s: the largest of the whole row
  *
- * A byte of NF4 holds element 2i in its high half and 2i + 1 in its low half. Tensors hold whole blocks; rows are whole blocks where an op reads by rows.
+ * A byte of NF4 holds element 2i in its high half and 2i + 1 in its low half. Tensors hold whole blocks. Blocks of NF4 follow the
+ * tensor, not its rows: rows are multiples of 32 elements. Rows of INT8 are whole blocks.
  * Everything is computed in f32, each product and sum rounded on its own. */
 #ifndef GRAFT_PACKED_H
 #define GRAFT_PACKED_H
@@ -15,7 +16,7 @@
 
 #include <string.h>
 
-enum { GRAFT_PACKED_BLOCK = 64, GRAFT_NF4_BYTES = 36, GRAFT_INT8_BYTES = 68, GRAFT_NF4_GROUP = 256 * 64, GRAFT_NF4_GROUP_HEAD = 264, GRAFT_NF4_GROUP_BYTES = 264 + 256 * 32 };
+enum { GRAFT_PACKED_BLOCK = 64, GRAFT_PACKED_ROWS = 32, GRAFT_NF4_BYTES = 36, GRAFT_INT8_BYTES = 68, GRAFT_NF4_GROUP = 256 * 64, GRAFT_NF4_GROUP_HEAD = 264, GRAFT_NF4_GROUP_BYTES = 264 + 256 * 32 };
 
 #define GRAFT_INT8_UNIT 7.874015718698502e-3f /* 1 / 127 */
 

@@ -253,7 +253,7 @@ START_TEST(sentences)
     refuses("flash_attn=FA2", "command line", "flash_attn must be one of auto, disabled, sdpa, fa2, fa3, true, false, found \"FA2\"");
     refuses("dataset={a: 1}", "command line", "dataset must be text or a list, found {\"a\": 1}");
     refuses("use_galore=true", "command line", "use_galore is not supported: use the full method with adamw");
-    refuses("quantization_bit=4", "command line", "quantization_bit is not supported: train on the full weights; a smaller --memory makes the planner recompute");
+    refuses("export_quantization_bit=4", "command line", "export_quantization_bit is not supported: export in f32, bf16 or f16 and quantise with another tool");
     const char *second = file_with("seed: 1\n");
     char two[9000], both[9000];
     snprintf(two, sizeof two, "%s|%s", second, second);
