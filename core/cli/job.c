@@ -29,8 +29,8 @@ static graft_status choose_optim(const graft_args *x, graft_optim_options *o, gr
 static graft_status check_stage(const graft_args *x, graft_error *err)
 {
     const char *stage = graft_args_text(x, "stage");
-    if (!strcmp(stage, "sft")) return GRAFT_OK;
-    return graft_fail(err, GRAFT_UNSUPPORTED, "stage", "the stage '%s' is not supported: use sft", stage);
+    if (!strcmp(stage, "sft") || !strcmp(stage, "pt")) return GRAFT_OK;
+    return graft_fail(err, GRAFT_UNSUPPORTED, "stage", "the stage '%s' is not supported: use sft, or pt for texts without questions", stage);
 }
 
 /* include_num_input_tokens_seen: a truth value or "all", "non_padding", "no". */

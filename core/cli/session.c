@@ -64,9 +64,11 @@ graft_status graft_session_template_dir(graft_cli *c, const char **dir, graft_er
 graft_status graft_session_template(graft_session *s, graft_error *err)
 {
     const char *dir = NULL, *name = graft_args_text(s->c->args, "template");
-    if (!name || !*name) return missing("template", "no chat template was named", err);
     graft_status status = graft_session_template_dir(s->c, &dir, err);
-    if (!status) status = graft_template_open(dir, name, &s->chat, err);
+    if (!status) status = name && *name ? graft_template_open(dir, name, &s->chat, err) : graft_template_of_tokenizer(dir, s->tokenizer, &s->chat, err);
+    if (!status && !(name && *name)) graft_log(GRAFT_LOG_INFO, "no template was named: the model's own chat template is taken, as '%s'", graft_template_name(s->chat));
+    const char *tools = graft_args_text(s->c->args, "tool_format");
+    if (!status && tools && *tools) status = graft_template_use_tools(s->chat, tools, err);
     return status ? status : graft_template_fit(s->chat, s->tokenizer, err);
 }
 
@@ -113,47 +115,6 @@ void graft_session_close(graft_session *s)
     graft_tokenizer_close(s->tokenizer);
     graft_model_close(s->model);
     *s = (graft_session){.c = s->c};
-}
-
-/* ---- data ---------------------------------------------------------------------------------------------------------------------- */
-
-static void say_report(const char *what, const graft_dataset_report *r, const graft_dataset *train, const graft_dataset *eval)
-{
-    graft_log(GRAFT_LOG_INFO, "%s: %lld records read, %lld kept, %lld dropped, %lld truncated; %lld tokens, %lld of them learned", what, (long long)r->records, (long long)r->kept, (long long)r->dropped, (long long)r->truncated, (long long)r->tokens, (long long)r->labelled);
-    if (eval) graft_log(GRAFT_LOG_INFO, "%lld samples to train on, %lld to evaluate on", (long long)graft_dataset_count(train), (long long)graft_dataset_count(eval));
-    if (r->dropped && r->first_drop) graft_log(GRAFT_LOG_WARNING, "%lld records were dropped, first %s", (long long)r->dropped, r->first_drop);
-    if (r->truncated) graft_log(GRAFT_LOG_WARNING, "%lld records are longer than cutoff_len and lost %lld tokens", (long long)r->truncated, (long long)r->tokens_cut);
-}
-
-static graft_dataset_options data_options(const graft_args *x, const char *names)
-{
-    return (graft_dataset_options){.names = names, .dataset_dir = graft_args_text(x, "dataset_dir"), .cutoff_len = graft_args_int(x, "cutoff_len"), .max_samples = graft_args_int(x, "max_samples"), .train_on_prompt = graft_args_flag(x, "train_on_prompt"), .mask_history = graft_args_flag(x, "mask_history"), .seed = (uint64_t)graft_args_int(x, "seed"), .default_system = graft_args_text(x, "default_system")};
-}
-
-graft_status graft_session_data(graft_session *s, graft_dataset **train, graft_dataset **eval, graft_error *err)
-{
-    const graft_args *x = s->c->args;
-    const char *names = graft_args_text(x, "dataset"), *eval_names = graft_args_text(x, "eval_dataset");
-    graft_dataset_report report = {0};
-    *train = *eval = NULL;
-    if (!names || !*names) return missing("dataset", "no data was named", err);
-    graft_dataset_options o = data_options(x, names);
-    o.val_size = graft_args_real(x, "val_size");
-    if (o.val_size < 0) return graft_fail(err, GRAFT_BAD_INPUT, "val_size", "expected 0, a share below 1 or a number of samples, found %g", o.val_size);
-    if (o.val_size > 0 && eval_names) return graft_fail(err, GRAFT_BAD_INPUT, "val_size", "val_size and eval_dataset are both given: choose one");
-    if (o.mask_history && o.train_on_prompt) return graft_fail(err, GRAFT_BAD_INPUT, "mask_history", "mask_history and train_on_prompt exclude each other: choose one");
-    if (o.cutoff_len < 2) return graft_fail(err, GRAFT_BAD_INPUT, "cutoff_len", "expected at least 2 tokens, found %lld", (long long)o.cutoff_len);
-    graft_status status = graft_dataset_load(s->registry, &o, s->chat, s->tokenizer, train, eval, &report, err);
-    if (status) return status;
-    say_report(names, &report, *train, *eval);
-    if (eval_names) {
-        graft_dataset *none = NULL;
-        const graft_dataset_options e = data_options(x, eval_names);
-        status = graft_dataset_load(s->registry, &e, s->chat, s->tokenizer, eval, &none, &report, err);
-        if (!status) say_report(eval_names, &report, *eval, NULL);
-        graft_dataset_free(none);
-    }
-    return status;
 }
 
 /* ---- small things ---------------------------------------------------------------------------------------------------------------- */

@@ -46,6 +46,10 @@ graft_status graft_session_strengths(graft_session *s, const char *list, graft_e
 /* Another graph over the weights that graft_session_load brought in, with the strengths of now. */
 graft_status graft_session_graph(graft_session *s, graft_purpose purpose, const int64_t capacity[GRAFT_SYMBOLS], graft_store *store, graft_graph **g, graft_error *err);
 
+/* (data.c) How the arguments have conversations rendered and records turned into samples. */
+graft_template_options graft_session_rendering(graft_cli *c);
+graft_dataset_options graft_session_data_options(graft_cli *c, const char *names);
+void graft_session_data_report(const char *what, const graft_dataset_report *r);
 /* The datasets that the arguments name. eval stays NULL when nothing asks for it. What was dropped or cut is said. */
 graft_status graft_session_data(graft_session *s, graft_dataset **train, graft_dataset **eval, graft_error *err);
 

@@ -73,7 +73,7 @@ START_TEST(sentences)
     expect_status(1, graft("train", in_world("run.yaml"), "dataset=smal"));
     expect_said(said_err, "small");
     expect_status(1, graft("train", in_world("run.yaml"), "stage=dpo"));
-    refuses("graft train: stage: the stage 'dpo' is not supported: use sft\n");
+    refuses("graft train: stage: the stage 'dpo' is not supported: use sft, or pt for texts without questions\n");
     expect_status(1, graft("train", in_world("run.yaml"), "optim=adafactr", "output_dir=x"));
     expect_said(said_err, "optim: the optimizer 'adafactr' is not supported: use adafactor");
     expect_status(1, graft("train", in_world("run.yaml"), "optim=sgd", "optim_args=momentm=0.9", "output_dir=x"));
@@ -230,10 +230,10 @@ END_TEST
 START_TEST(keys_of_other_commands)
 {
     make_world("e2e-keys");
-    expect_status(0, graft("train", in_world("run.yaml"), "--output_dir", in_world("out"), "max_steps=1", "bf16=true", "--ddp_timeout", "180000000", "--trust_remote_code", "True", "--packing", "False", "export_dir=x", "preprocessing_num_workers=16", "temperature=0.5", "flash_attn=auto", "overwrite_cache=true"));
-    expect_said(said_err, "warning: not acted on: bf16 (compute is f32, which is more exact)");
-    expect_status(1, graft("train", in_world("run.yaml"), "--output_dir", in_world("out"), "use_galore=true"));
-    expect_said(said_err, "command line: use_galore is not supported: use the full method with adamw");
+    expect_status(0, graft("train", in_world("run.yaml"), "--output_dir", in_world("out"), "max_steps=1", "bf16=true", "--ddp_timeout", "180000000", "--trust_remote_code", "True", "--packing", "False", "export_dir=x", "preprocessing_num_workers=16", "temperature=0.5", "flash_attn=auto", "overwrite_cache=true", "report_to=wandb"));
+    expect_said(said_err, "warning: not acted on: report_to (the log is trainer_log.jsonl)");
+    expect_status(1, graft("train", in_world("run.yaml"), "--output_dir", in_world("out"), "use_badam=true"));
+    expect_said(said_err, "command line: use_badam is not supported: ");
     expect_status(0, graft("train", in_world("run.yaml"), "--output_dir", in_world("out2"), "max_steps=1", "finetuning_type=full"));
     expect_said(said_err, "warning: not read by the tuning method full: lora_rank");
 }

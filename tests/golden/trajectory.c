@@ -65,35 +65,50 @@ static graft_status compare_steps(graft_arena *a, const char *stored, const char
     return GRAFT_OK;
 }
 
+/* A tensor of the final weights. base: what the run began with, where stored says that it stays so. */
+static graft_status compare_tensor(const graft_json *stored, const graft_weight_info *t, const graft_weight_info *base, graft_error *err)
+{
+    const graft_json *first = graft_json_get(stored, "first4");
+    const int64_t n = golden_count(t);
+    const double scale = fmax(number(stored, "delta_max"), 1e-6);
+    float *v = graft_calloc((size_t)n + 1, 4), *old = graft_calloc((size_t)n + 1, 4);
+    double squares = 0.0;
+    graft_status status = v && old ? graft_weights_read_f32(t, v, err) : graft_fail(err, GRAFT_NO_MEMORY, NULL, "no memory");
+    if (!status && graft_json_get(stored, "unchanged")) {
+        if (base && golden_count(base) == n) status = graft_weights_read_f32(base, old, err);
+        if (!status) golden_equal("frozen weights", base && golden_count(base) == n && !memcmp(v, old, (size_t)n * 4));
+        goto out;
+    }
+    for (int64_t i = 0; !status && i < n; i++) squares += (double)v[i] * (double)v[i];
+    if (!status) golden_check("final norms (relative)", fabs(sqrt(squares) / number(stored, "l2") - 1.0), 1e-4);
+    int64_t k = 0;
+    for (const graft_json *f = first ? first->child : NULL; !status && f && k < n; f = f->next, k++)
+        golden_check("first values (of delta_max)", fabs((double)v[k] - f->number) / scale, 0.1);
+out:
+    graft_free(old);
+    graft_free(v);
+    return status;
+}
+
 /* Norm and first values of each final tensor. The change since the start is the finer measure: both are a few 1e-6 of it apart. */
-static graft_status compare_weights(graft_arena *a, const char *stored, const char *dir, graft_error *err)
+static graft_status compare_weights(graft_arena *a, const char *stored, const char *dir, const char *model, graft_error *err)
 {
     lines want = {0};
-    graft_weights *w = NULL;
+    graft_weights *w = NULL, *base = NULL;
     char file[8192];
     graft_status status = graft_file_read(stored, 1 << 28, &want.text, &want.bytes, err);
     if (status) return status;
     const graft_json *head = next_line(a, &want), *name = graft_json_get(graft_json_get(head, "head"), "file");
     snprintf(file, sizeof file, "%s/%s", dir, name ? name->text : "model.safetensors");
     status = graft_weights_open(file, &w, err);
+    if (!status) status = graft_weights_open(model, &base, err);
     for (const graft_json *j = status ? NULL : next_line(a, &want); !status && j; j = next_line(a, &want)) {
-        const graft_json *tensor = graft_json_get(j, "tensor"), *first = graft_json_get(j, "first4");
+        const graft_json *tensor = graft_json_get(j, "tensor");
         const graft_weight_info *t = graft_weights_find(w, tensor->text);
-        if (!t) {
-            golden_fail("final weights", "%s is missing in %s", tensor->text, file);
-            continue;
-        }
-        float *v = graft_calloc((size_t)golden_count(t) + 1, 4);
-        double squares = 0.0;
-        int64_t k = 0;
-        status = v ? graft_weights_read_f32(t, v, err) : graft_fail(err, GRAFT_NO_MEMORY, NULL, "no memory");
-        for (int64_t i = 0; !status && i < golden_count(t); i++) squares += (double)v[i] * (double)v[i];
-        if (!status) golden_check("final norms (relative)", fabs(sqrt(squares) / number(j, "l2") - 1.0), 1e-4);
-        const double scale = fmax(number(j, "delta_max"), 1e-6);
-        for (const graft_json *f = first ? first->child : NULL; !status && f && k < golden_count(t); f = f->next, k++)
-            golden_check("first values (of delta_max)", fabs((double)v[k] - f->number) / scale, 0.1);
-        graft_free(v);
+        if (t) status = compare_tensor(j, t, graft_weights_find(base, tensor->text), err);
+        else golden_fail("final weights", "%s is missing in %s", tensor->text, file);
     }
+    graft_weights_close(base);
     graft_weights_close(w);
     graft_free(want.text);
     return status;
@@ -135,7 +150,7 @@ static graft_status run(golden_session *s, const char *path, const char *model, 
     snprintf(stored, sizeof stored, "%s/steps.jsonl", path);
     status = compare_steps(a, stored, dir, err);
     snprintf(stored, sizeof stored, "%s/final_weights.jsonl", path);
-    if (!status && graft_path_exists(stored)) status = compare_weights(a, stored, dir, err);
+    if (!status && graft_path_exists(stored)) status = compare_weights(a, stored, dir, model, err);
     graft_arena_free(a);
     return status;
 }

@@ -1,0 +1,121 @@
+/* core/cli/data.c - what the arguments say about data becomes options of core/data, and the datasets that they name. */
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/base/rng.h"
+#include "core/cli/session.h"
+#include "core/data/cache.h"
+
+#include <string.h>
+#include <time.h>
+
+/* enable_thinking: null is the third way: thoughts are left as they are. */
+static graft_thinking thinking_of(const graft_args *x)
+{
+    const graft_json *v = graft_json_get(graft_args_object(x), "enable_thinking");
+    if (v && v->type == GRAFT_JSON_NULL) return GRAFT_THINKING_NULL;
+    return graft_args_flag(x, "enable_thinking") ? GRAFT_THINKING_TRUE : GRAFT_THINKING_FALSE;
+}
+
+static graft_packing packing_of(const graft_args *x)
+{
+    if (graft_args_flag(x, "neat_packing")) return GRAFT_PACKING_NEAT;
+    if (!graft_args_given(x, "packing")) return GRAFT_PACKING_UNSAID;
+    return graft_args_flag(x, "packing") ? GRAFT_PACKING_ON : GRAFT_PACKING_OFF;
+}
+
+/* The date that some tool prompts hold, as in 26 Jul 2024: today's unless `today` says another. */
+static const char *date_of(graft_cli *c)
+{
+    static const char months[][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    const time_t now = time(NULL);
+    struct tm day;
+    const char *said = graft_args_text(c->args, "today");
+    if (said && *said) return said;
+    if (!localtime_r(&now, &day)) return NULL;
+    return graft_arena_printf(c->arena, "%02d %s %d", day.tm_mday, months[day.tm_mon], day.tm_year + 1900);
+}
+
+/* Samples of large sets are kept in the user's cache folder, or where tokenized_path says. */
+static const char *cache_of(graft_cli *c)
+{
+    const char *said = graft_args_text(c->args, "tokenized_path");
+    if (said && *said) return said;
+    char *folder = graft_cache_folder();
+    const char *copy = folder ? graft_arena_copy(c->arena, folder, strlen(folder)) : NULL;
+    graft_free(folder);
+    return copy;
+}
+
+graft_template_options graft_session_rendering(graft_cli *c)
+{
+    const graft_args *x = c->args;
+    return (graft_template_options){.thinking = thinking_of(x), .preserve_thinking = graft_args_flag(x, "preserve_thinking"), .mask_history = graft_args_flag(x, "mask_history"), .split_special = graft_args_flag(x, "split_special_tokens"), .today = date_of(c)};
+}
+
+graft_dataset_options graft_session_data_options(graft_cli *c, const char *names)
+{
+    const graft_args *x = c->args;
+    const graft_template_options r = graft_session_rendering(c);
+    return (graft_dataset_options){
+        .names = names,
+        .dataset_dir = graft_args_text(x, "dataset_dir"),
+        .cutoff_len = graft_args_int(x, "cutoff_len"),
+        .max_samples = graft_args_int(x, "max_samples"),
+        .train_on_prompt = graft_args_flag(x, "train_on_prompt"),
+        .mask_history = r.mask_history,
+        .seed = (uint64_t)graft_args_int(x, "seed"),
+        .pretrain = !strcmp(graft_args_text(x, "stage"), "pt"),
+        .drop_overlong = !strcmp(graft_args_text(x, "overlong"), "drop"),
+        .skip_bad_records = !strcmp(graft_args_text(x, "bad_records"), "skip"),
+        .learn_pad = graft_args_flag(x, "learn_pad"),
+        .packing = packing_of(x),
+        .preprocessing_batch_size = graft_args_int(x, "preprocessing_batch_size"),
+        .preprocessing_workers = graft_args_int(x, "preprocessing_num_workers"),
+        .mix_strategy = graft_args_text(x, "mix_strategy"),
+        .interleave_probs = graft_args_text(x, "interleave_probs"),
+        .default_system = graft_args_text(x, "default_system"),
+        .thinking = r.thinking,
+        .preserve_thinking = r.preserve_thinking,
+        .split_special_tokens = r.split_special,
+        .today = r.today,
+        .cache_dir = cache_of(c),
+        .overwrite_cache = graft_args_flag(x, "overwrite_cache"),
+    };
+}
+
+void graft_session_data_report(const char *what, const graft_dataset_report *r)
+{
+    graft_log(GRAFT_LOG_INFO, "%s: %lld records read, %lld kept, %lld dropped, %lld truncated; %lld tokens, %lld of them learned", what, (long long)r->records, (long long)r->kept, (long long)r->dropped, (long long)r->truncated, (long long)r->tokens, (long long)r->labelled);
+    if (r->bad && r->first_bad) graft_log(GRAFT_LOG_WARNING, "%lld bad records were skipped, first %s", (long long)r->bad, r->first_bad);
+    if (r->overlong) graft_log(GRAFT_LOG_WARNING, "%lld records were dropped since they are longer than cutoff_len", (long long)r->overlong);
+    if (r->dropped > r->overlong && r->first_drop) graft_log(GRAFT_LOG_WARNING, "%lld records were dropped, first %s", (long long)r->dropped, r->first_drop);
+    if (r->truncated) graft_log(GRAFT_LOG_WARNING, "%lld records are longer than cutoff_len and lost %lld tokens; overlong: drop leaves them out instead", (long long)r->truncated, (long long)r->tokens_cut);
+}
+
+graft_status graft_session_data(graft_session *s, graft_dataset **train, graft_dataset **eval, graft_error *err)
+{
+    const graft_args *x = s->c->args;
+    const char *names = graft_args_text(x, "dataset"), *eval_names = graft_args_text(x, "eval_dataset");
+    graft_dataset_report report = {0};
+    graft_mt19937 draws;
+    *train = *eval = NULL;
+    if (!names || !*names) return graft_fail(err, GRAFT_BAD_INPUT, "dataset", "no data was named: give dataset=... or --dataset ...");
+    graft_dataset_options o = graft_session_data_options(s->c, names);
+    o.val_size = graft_args_real(x, "val_size");
+    if (o.cutoff_len < 2) return graft_fail(err, GRAFT_BAD_INPUT, "cutoff_len", "expected at least 2 tokens, found %lld", (long long)o.cutoff_len);
+    graft_mt19937_seed(&draws, o.seed);
+    o.draws = &draws;
+    graft_status status = graft_dataset_load(s->registry, &o, s->chat, s->tokenizer, train, eval, &report, err);
+    if (status) return status;
+    graft_session_data_report(names, &report);
+    if (*eval) graft_log(GRAFT_LOG_INFO, "%lld samples to train on, %lld to evaluate on", (long long)graft_dataset_count(*train), (long long)graft_dataset_count(*eval));
+    if (eval_names) {
+        graft_dataset *none = NULL;
+        o.names = eval_names;
+        o.val_size = 0;
+        status = graft_dataset_load(s->registry, &o, s->chat, s->tokenizer, eval, &none, &report, err);
+        if (!status) graft_session_data_report(eval_names, &report);
+        graft_dataset_free(none);
+    }
+    return status;
+}
