@@ -191,15 +191,54 @@ static graft_status add_objective(graft_graph *g, const inputs *in, const graft_
     return graft_graph_autodiff(g, loss, err);
 }
 
-static graft_status build(const graft_model *m, graft_graph *g, graft_purpose purpose, graft_error *err)
+/* ---- a head that is the embedding -------------------------------------------------------------------------------------------------------- */
+
+static int claims_head(const graft_active_method *m, graft_graph *g, const graft_value_info *head)
+{
+    const graft_method_table *t = m->table;
+    if (!GRAFT_HAS(graft_method_table, t, trains) || !t->trains || !GRAFT_HAS(graft_method_table, t, files) || !t->files || (m->strength && *m->strength == 0.0)) return 0;
+    const char *dot = strrchr(head->name, '.');
+    const char *module = dot ? graft_arena_copy(g->arena, head->name, (size_t)(dot - head->name)) : head->name;
+    const graft_site apart = {.size = sizeof apart, .role = GRAFT_ROLE_HEAD, .layer = -1, .path = "lm_head", .in = head->shape.dims[1], .out = head->shape.dims[0]};
+    graft_site shared = apart;
+    shared.role = GRAFT_ROLE_EMBED, shared.path = module ? module : head->name;
+    return t->trains(m->run, g->builder, &apart, "lm_head.weight") || t->trains(m->run, g->builder, &shared, head->name);
+}
+
+/* An adapter that trains the embedding or the head whole has a copy of its own, as in PEFT: then the two are no longer one weight. */
+static int wants_apart(const graft_model *m, graft_graph *g, const graft_model_outputs *out)
+{
+    int n = 0, found = 0;
+    const graft_active_method *methods = graft_graph_active(g, &n);
+    const graft_value_info *head = graft_graph_info(g, out->head);
+    if (head->role != GRAFT_ROLE_EMBED || head->node >= 0) return 0;
+    for (int i = 0; i < n; i++) found |= claims_head(&methods[i], g, head);
+    for (int i = 0; i < m->n_merged; i++) found |= claims_head(&m->merged[i], g, head);
+    return found;
+}
+
+/* The configuration with a head of its own; NULL without memory. */
+static const graft_config *apart_config(const graft_model *m)
+{
+    graft_json *o = graft_json_copy(m->arena, graft_config_object(m->config));
+    if (o) graft_json_put(m->arena, o, "tie_word_embeddings", graft_json_flag(m->arena, 0));
+    return o ? graft_config_new(m->arena, graft_config_name(m->config), o) : NULL;
+}
+
+/* *apart: set when the graph has to be built anew with a head of its own; NULL: it is. */
+static graft_status build(const graft_model *m, const graft_config *config, graft_graph *g, graft_purpose purpose, int *apart, graft_error *err)
 {
     inputs in;
     graft_model_outputs out = {.size = sizeof out, .scale = 1.0};
     graft_status status = make_inputs(m, g, &in, err);
-    if (!status) status = m->table->build(m->plugin->self, m->config, g->builder, &in.model, &out, err);
-    if (!status) status = graft_config_check(m->config, err); /* before the graph's: a wrong number of heads is why a shape is wrong */
+    if (!status) status = m->table->build(m->plugin->self, config, g->builder, &in.model, &out, err);
+    if (!status) status = graft_config_check(config, err); /* before the graph's: a wrong number of heads is why a shape is wrong */
     if (!status) status = graft_graph_check(g, err);
     if (!status && (!out.hidden.id || !out.head.id)) status = graft_fail(err, GRAFT_INTERNAL, m->plugin->entry->name, "the model plugin gave no hidden states or no head");
+    if (!status && wants_apart(m, g, &out)) {
+        if (apart) return *apart = 1, GRAFT_OK;
+        return graft_fail(err, GRAFT_UNSUPPORTED, m->path, "this model's head is its embedding, and its architecture has no other: an adapter cannot train one of them whole");
+    }
     if (!status) status = graft_graph_check_selectors(g, err);
     if (!status) status = add_objective(g, &in, &out, purpose, err);
     if (status) return status;
@@ -207,15 +246,26 @@ static graft_status build(const graft_model *m, graft_graph *g, graft_purpose pu
     return graft_graph_check(g, err);
 }
 
-graft_status graft_model_graph(const graft_model *m, const graft_active_method *methods, int n_methods, graft_purpose purpose, graft_graph **out, graft_error *err)
+static graft_status try_graph(const graft_model *m, const graft_config *config, const graft_active_method *methods, int n_methods, graft_purpose purpose, int *apart, graft_graph **out, graft_error *err)
 {
-    *out = NULL;
     graft_graph *g = graft_graph_new();
     if (!g) return graft_fail(err, GRAFT_NO_MEMORY, m->path, "no memory for the model's graph");
     graft_graph_methods(g, methods, n_methods);
     graft_graph_blocks(g, graft_model_blocks(m));
-    const graft_status status = build(m, g, purpose, err);
+    const graft_status status = build(m, config, g, purpose, apart, err);
     if (status) graft_graph_free(g);
     else *out = g;
     return status;
+}
+
+graft_status graft_model_graph(const graft_model *m, const graft_active_method *methods, int n_methods, graft_purpose purpose, graft_graph **out, graft_error *err)
+{
+    *out = NULL;
+    int apart = 0;
+    graft_status status = try_graph(m, m->config, methods, n_methods, purpose, &apart, out, err);
+    if (status || !apart) return status;
+    graft_graph_free(*out);
+    *out = NULL;
+    const graft_config *config = apart_config(m);
+    return config ? try_graph(m, config, methods, n_methods, purpose, NULL, out, err) : graft_fail(err, GRAFT_NO_MEMORY, m->path, "no memory for the model's graph");
 }

@@ -65,6 +65,17 @@ static void report_unused(const graft_model *m, const uint8_t *used)
 
 static int is_leaf(const graft_value_info *v) { return v->place == GRAFT_PLACE_WEIGHT && v->node < 0; }
 
+/* The name under which the files hold the leaf. A head that an adapter took apart from the embedding (model.c) is there as the embedding. */
+static const char *held_as(const graft_model *m, const graft_graph *g, const graft_value_info *leaf)
+{
+    if (leaf->role != GRAFT_ROLE_HEAD || leaf->shape.rank != 2 || graft_layout_find(m->weights, m->table, leaf->name)) return leaf->name;
+    for (int32_t i = 1; i < g->n_values; i++) {
+        const graft_value_info *v = &g->values[i];
+        if (is_leaf(v) && v->role == GRAFT_ROLE_EMBED && v->start == GRAFT_START_CHECKPOINT && v->shape.rank == 2 && v->shape.dims[0] == leaf->shape.dims[0] && v->shape.dims[1] == leaf->shape.dims[1]) return v->name;
+    }
+    return leaf->name;
+}
+
 /* changed: only the weights that a method may have changed, which are f32. */
 static graft_status fill(const graft_model *m, const graft_graph *g, graft_store *s, uint64_t seed, int changed, graft_hold_room *room, uint8_t *used, graft_error *err)
 {
@@ -74,7 +85,9 @@ static graft_status fill(const graft_model *m, const graft_graph *g, graft_store
         int at = is_leaf(leaf) ? graft_store_find(s, leaf->name) : -1;
         if (is_leaf(leaf) && leaf->start == GRAFT_START_CHECKPOINT) {
             if (changed && at >= 0 && graft_store_shape(s, at).dtype != GRAFT_F32) at = -1;
-            status = graft_hold_load(m, g, leaf, s, at, room, used, err);
+            graft_value_info held = *leaf;
+            held.name = held_as(m, g, leaf);
+            status = graft_hold_load(m, g, &held, s, at, room, used, err);
         } else if (at >= 0) {
             const int64_t n = elements(&leaf->shape);
             if (graft_hold_room_numbers(room, n)) return graft_fail(err, GRAFT_NO_MEMORY, m->path, "no memory for a weight of %" PRId64 " numbers", n);

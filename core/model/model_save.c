@@ -4,6 +4,7 @@
 #include "core/base/json.h"
 #include "core/graph/store.h"
 #include "core/model/export.h"
+#include "core/model/layout.h"
 #include "core/model/model.h"
 
 #include <string.h>
@@ -82,11 +83,23 @@ static const char *dtype_word(graft_dtype t) { return t == GRAFT_F32 ? "float32"
                                                                                                    : "float16"; }
 
 /* The original with the type of the written weights, in the spelling that the original uses. */
-static graft_status save_config(const graft_model *m, graft_arena *a, const char *dir, graft_dtype dtype, graft_error *err)
+/* Its own head, where the model was read with one weight for head and embedding. */
+static int head_is_apart(const graft_model *m, const graft_graph *g)
+{
+    const graft_json *tied = graft_json_get(m->original, "tie_word_embeddings");
+    for (int32_t i = 1; i < g->n_values; i++) {
+        const graft_value_info *v = &g->values[i];
+        if (v->place == GRAFT_PLACE_WEIGHT && v->node < 0 && v->role == GRAFT_ROLE_HEAD && v->from_method < 0) return tied ? tied->integer != 0 : !graft_layout_find(m->weights, m->table, v->name);
+    }
+    return 0;
+}
+
+static graft_status save_config(const graft_model *m, const graft_graph *g, graft_arena *a, const char *dir, graft_dtype dtype, graft_error *err)
 {
     graft_json *o = graft_json_copy(a, m->original);
     const char *word = dtype_word(dtype);
     graft_json_put(a, o, graft_json_get(m->original, "dtype") ? "dtype" : "torch_dtype", graft_json_text(a, word, strlen(word)));
+    if (head_is_apart(m, g)) graft_json_put(a, o, "tie_word_embeddings", graft_json_flag(a, 0));
     if (!graft_json_get(m->original, "architectures") && m->table->class_name) {
         graft_json *classes = graft_json_new(a, GRAFT_JSON_ARRAY);
         graft_json_push(a, classes, graft_json_text(a, m->table->class_name, strlen(m->table->class_name)));
@@ -122,7 +135,7 @@ graft_status graft_model_save(const graft_model *m, const graft_graph *g, const 
     if (!status) status = graft_export_weights(g, s, -1, NULL, m->table, dtype, dir, shard_bytes > 0 ? shard_bytes : 0, err);
     if (!status && tok) status = graft_tokenizer_save(tok, dir, err);
     if (!status) status = save_generation(m, a, dir, err);
-    if (!status) status = save_config(m, a, dir, dtype, err);
+    if (!status) status = save_config(m, g, a, dir, dtype, err);
     graft_arena_free(a);
     return status;
 }

@@ -153,6 +153,32 @@ START_TEST(chosen_by_name)
 }
 END_TEST
 
+/* Embedding and head trained whole on a model whose head is its embedding: two weights from then on, as PEFT has it. */
+START_TEST(tied_heads)
+{
+    static const char *const whole[] = {"modules_to_save=lm_head", "modules_to_save=embed_tokens", "additional_target=embed_tokens,lm_head"};
+    make_world("methods-tied");
+    for (int i = 0; i < 3; i++) {
+        graft_weights *w = NULL;
+        train_to("out", whole[i], "overwrite_output_dir=true", "lora_target=q_proj");
+        ck_assert_ok(graft_weights_open(at("@/out/adapter_model.safetensors"), &w, &err));
+        ck_assert_int_eq(graft_weights_find(w, "base_model.model.lm_head.weight") != NULL, i != 1);
+        ck_assert_int_eq(graft_weights_find(w, "base_model.model.model.embed_tokens.weight") != NULL, i != 0);
+        graft_weights_close(w);
+        const double beside = loss_of(at("@/model"), at("adapter_name_or_path=@/out"), NULL);
+        expect_status(0, graft("export", "--model_name_or_path", at("@/model"), "--adapter_name_or_path", at("@/out"), "--export_dir", at("@/merged"), "--export_dtype", "f32"));
+        ck_assert_double_lt(fabs(loss_of(at("@/merged"), NULL, NULL) - beside), 1e-5);
+        char *config = get_text(at("@/merged/config.json"));
+        expect_said(config, "\"tie_word_embeddings\": false");
+        graft_free(config);
+        /* on top of it: the head that stands apart stays apart */
+        expect_status(0, graft("train", at("@/run.yaml"), "--output_dir", at("@/top"), "max_steps=2", "overwrite_output_dir=true", "create_new_adapter=true", at("adapter_name_or_path=@/out")));
+        expect_status(0, graft("train", at("@/run.yaml"), "--output_dir", at("@/top_of_merged"), "max_steps=2", "overwrite_output_dir=true", at("model_name_or_path=@/merged")));
+        same("top", "top_of_merged", "adapter_model.safetensors");
+    }
+}
+END_TEST
+
 /* GaLore by LLaMA-Factory's keys: fewer bytes of optimiser in the plan, a run that goes on bit for bit across a change of directions. */
 START_TEST(galore)
 {
@@ -182,6 +208,7 @@ static void cases(TCase *tc)
     tcase_add_test(tc, two_methods_in_one_run);
     tcase_add_test(tc, an_adapter_and_the_base);
     tcase_add_test(tc, refused_together);
+    tcase_add_test(tc, tied_heads);
     tcase_add_test(tc, galore);
     tcase_add_test(tc, on_top_of_others);
     tcase_add_test(tc, chosen_by_name);
