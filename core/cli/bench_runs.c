@@ -5,6 +5,7 @@
 #include "core/cli/session.h"
 #include "core/graph/rates.h"
 #include "core/model/generate.h"
+#include "core/train/train.h"
 #include "core/train/update.h"
 #include "graft/random.h"
 
@@ -85,14 +86,17 @@ typedef struct training {
     graft_exec *run;
     graft_plan *plan;
     graft_update update;
-    int64_t batch, length, rounds;
+    int64_t batch, length, rounds, part; /* part: sequences of one run, as `graft train` would split the batch */
 } training;
 
 static const graft_update_options adamw = {.beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .max_grad_norm = 1.0};
 
 static graft_status prepare(graft_session *s, training *t, graft_error *err)
 {
-    const int64_t tokens = t->batch * t->length, capacity[GRAFT_SYMBOLS] = {tokens, t->batch, tokens, 0};
+    const int64_t run = graft_train_run_tokens(&s->device);
+    t->part = t->batch;
+    while (run && t->part > 1 && (t->part * t->length > run || t->batch % t->part)) t->part--;
+    const int64_t tokens = t->part * t->length, capacity[GRAFT_SYMBOLS] = {tokens, t->part, tokens, 0};
     const uint64_t seed = (uint64_t)graft_args_int(s->c->args, "seed");
     graft_status status = graft_model_graph(s->model, s->methods, s->n_methods, GRAFT_FOR_TRAIN, &t->g, err);
     if (!status) status = graft_graph_prepare(t->g, &s->device, 0, 0, err);
@@ -107,10 +111,10 @@ static graft_status prepare(graft_session *s, training *t, graft_error *err)
     return status ? status : graft_update_compile(&t->update, t->store, capacity, seed, err);
 }
 
-/* Random tokens; every row but a sequence's last has a label. */
+/* Random tokens; every row but a sequence's last has a label. All parts of the batch have the same ones: numbers cost the same. */
 static graft_status set_batch(graft_session *s, const training *t, graft_error *err)
 {
-    const int64_t n = t->batch * t->length, labelled = t->batch * (t->length - 1);
+    const int64_t n = t->part * t->length, labelled = t->part * (t->length - 1);
     graft_arena *a = s->c->arena;
     int32_t *ids = graft_arena_alloc(a, (size_t)n * 4), *positions = graft_arena_alloc(a, (size_t)n * 4), *borders = graft_arena_alloc(a, (size_t)t->batch * 16);
     int32_t *rows = graft_arena_alloc(a, (size_t)n * 4), *labels = graft_arena_alloc(a, (size_t)n * 4);
@@ -120,18 +124,18 @@ static graft_status set_batch(graft_session *s, const training *t, graft_error *
         ids[i] = token(i, s->model->vocab);
         positions[i] = (int32_t)(i % t->length);
     }
-    for (int64_t q = 0, l = 0; q < t->batch; q++) {
+    for (int64_t q = 0, l = 0; q < t->part; q++) {
         const int32_t border[4] = {(int32_t)(q * t->length), (int32_t)t->length, (int32_t)(q * t->length), 0};
         memcpy(borders + 4 * q, border, sizeof border);
         for (int64_t i = 0; i + 1 < t->length; i++, l++) {
             rows[l] = (int32_t)(q * t->length + i);
             labels[l] = ids[q * t->length + i + 1];
-            weight[l] = 1.0f / (float)labelled;
+            weight[l] = 1.0f / (float)(t->batch * (t->length - 1));
         }
     }
     graft_status status = graft_exec_set(t->run, "tokens", ids, n * 4, err);
     if (!status) status = graft_exec_set(t->run, "positions", positions, n * 4, err);
-    if (!status) status = graft_exec_set(t->run, "sequences", borders, t->batch * 16, err);
+    if (!status) status = graft_exec_set(t->run, "sequences", borders, t->part * 16, err);
     if (!status) status = graft_exec_set(t->run, "label_rows", rows, labelled * 4, err);
     if (!status) status = graft_exec_set(t->run, "labels", labels, labelled * 4, err);
     return status ? status : graft_exec_set(t->run, "label_weight", weight, labelled * 4, err);
@@ -140,13 +144,14 @@ static graft_status set_batch(graft_session *s, const training *t, graft_error *
 /* The first step, which touches all memory for the first time, is not counted. */
 static graft_status steps(const training *t, double *seconds, float *loss, graft_error *err)
 {
-    const int64_t tokens = t->batch * t->length, extent[GRAFT_SYMBOLS] = {tokens, t->batch, t->batch * (t->length - 1), 0};
+    const int64_t extent[GRAFT_SYMBOLS] = {t->part * t->length, t->part, t->part * (t->length - 1), 0}, parts = t->batch / t->part;
     graft_status status = GRAFT_OK;
     double norm;
     for (int64_t i = 0; i <= t->rounds && !status; i++) {
         const double begin = now();
-        status = graft_exec_run(t->run, extent, (uint64_t)i + 1, 1, err);
+        for (int64_t k = 0; k < parts && !status; k++) status = graft_exec_run(t->run, extent, (uint64_t)(i * parts + k) + 1, 1, err);
         if (!status) status = graft_exec_get(t->run, "loss", loss, 4, err);
+        *loss *= (float)parts;
         if (!status) status = graft_update_run((graft_update *)(uintptr_t)&t->update, &adamw, i + 1, 1e-4, &norm, err);
         if (i) seconds[i - 1] = now() - begin;
     }
@@ -171,13 +176,13 @@ graft_status graft_bench_train(graft_cli *c, graft_error *err)
     if (!status) put_memory(c, o); /* before the probe takes memory of its own */
     if (!status) status = peak_of(&s, &peak, err);
     if (!status) {
-        const double step = median(seconds, t.rounds), tokens = (double)(t.batch * t.length);
+        const double step = median(seconds, t.rounds), tokens = (double)(t.batch * t.length), flops = t.plan->flops * (double)(t.batch / t.part);
         put(c, o, "tokens_per_s", "median", tokens / step, "tokens/s");
         put(c, o, "best_tokens_per_s", "best", tokens / seconds[0], "tokens/s");
-        put(c, o, "flops_per_s", "arithmetic", t.plan->flops / step * 1e-9, "GF/s");
+        put(c, o, "flops_per_s", "arithmetic", flops / step * 1e-9, "GF/s");
         put(c, o, "peak_flops_per_s", "measured peak", peak * 1e-9, "GF/s");
-        put(c, o, "share_of_peak", "share of peak", peak > 0.0 ? t.plan->flops / step / peak : 0.0, "");
-        graft_json_put(c->arena, o, "flops_per_s", graft_json_real(c->arena, t.plan->flops / step));
+        put(c, o, "share_of_peak", "share of peak", peak > 0.0 ? flops / step / peak : 0.0, "");
+        graft_json_put(c->arena, o, "flops_per_s", graft_json_real(c->arena, flops / step));
         graft_json_put(c->arena, o, "peak_flops_per_s", graft_json_real(c->arena, peak));
         graft_json_put(c->arena, o, "loss", graft_json_real(c->arena, (double)loss));
         if (c->json) graft_cli_print_json(c, o, 2);

@@ -34,6 +34,8 @@ const char *graft_bytes_text(int64_t bytes, char out[32])
     return out;
 }
 
+int64_t graft_train_run_tokens(const graft_device *d) { return d->info.score < GRAFT_TRAIN_ACCELERATOR ? RUN_TOKENS : 0; }
+
 static graft_status try_levels(choice *c)
 {
     graft_memory *m = c->m;
@@ -171,7 +173,7 @@ graft_status graft_train_choose(const graft_train_job *job, const graft_train_st
     m->updates_per_epoch = steps->updates;
     const int parts = separable(job, penalty), accelerator = job->device->info.score >= GRAFT_TRAIN_ACCELERATOR;
     if (!accelerator) m->host = graft_train_resident();
-    s = try_runs(&c, parts && !accelerator ? RUN_TOKENS : 0);
+    s = try_runs(&c, parts ? graft_train_run_tokens(job->device) : 0);
     if (!s && m->total > limit && parts && accelerator) s = try_runs(&c, RUN_TOKENS);
     if (!s && m->total > limit && !o->no_recompute) s = fewest(&c, limit);
     if (!s && m->total > limit) s = refuse(&c, limit);

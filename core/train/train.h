@@ -98,6 +98,9 @@ typedef struct graft_memory {
 /* Host memory is part of the total where the device's memory is the host's. */
 graft_status graft_train_plan(const graft_train_job *job, graft_memory *out, graft_error *err);
 
+/* run_tokens of a device: 512 on processors, where larger runs are not faster; 0 on accelerators. */
+int64_t graft_train_run_tokens(const graft_device *d);
+
 /* "1.25 GiB", "380 MiB": for people. Returns out. */
 const char *graft_bytes_text(int64_t bytes, char out[32]);
 
