@@ -173,6 +173,8 @@ static graft_slice without_words(derive *d, graft_slice s)
 
 static graft_slots one_slot(graft_slice s) { return s.n ? (graft_slots){.unit = {{GRAFT_UNIT_TEXT, s.s, s.n}}, .n = 1} : (graft_slots){.n = 0}; }
 
+static int has_content(graft_slice s) { return s.n >= 11 && memmem(s.s, s.n, "{{content}}", 11) != NULL; }
+
 static graft_status fill(derive *d)
 {
     graft_template *t = d->t;
@@ -184,10 +186,13 @@ static graft_status fill(derive *d)
     assistant = without_words(d, assistant);
     if (user.n > with_system.n) {
         t->default_system = difference(d, with_system, user);
-        const size_t own = system.n - (memmem(system.s, system.n, "{{content}}", 11) ? 11 : 0) + t->default_system.n, skip = own < user.n ? own : user.n;
+        const size_t own = system.n - (has_content(system) ? 11 : 0) + t->default_system.n, skip = own < user.n ? own : user.n;
         user = (graft_slice){user.s + skip, user.n - skip};
     }
     if (!assistant.s) return no_memory(d->err);
+    if (!has_content(system) || !has_content(user) || !has_content(assistant))
+        return graft_fail(d->err, GRAFT_BAD_INPUT, d->tok->dir, "no template is named, and the tokenizer's own loses the text of %s; set template", !has_content(system) ? "a system message" : !has_content(user) ? "a question"
+                                                                                                                                                                                                                   : "an answer");
     t->prefix = one_slot(d->prefix), t->system = one_slot(system), t->user = t->observation = one_slot(user), t->assistant = t->function = one_slot(assistant);
     return GRAFT_OK;
 }
