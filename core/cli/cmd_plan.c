@@ -1,9 +1,41 @@
 /* core/cli/cmd_plan.c - graft plan: what `graft train` with the same arguments would take, before anything is loaded. */
+#include "core/base/error.h"
 #include "core/cli/job.h"
+#include "core/graph/rates.h"
 
 #include <string.h>
 
-static void print_json(graft_cli *c, const graft_memory *m)
+enum { MAX_CANDIDATES = 64 };
+
+/* What to expect of the device, by what it was measured to do: products at its matmul's rate, and beside them what each run and each update must at least
+ * move: the weights forward and twice backward, activations out and in, gradients and the optimiser's numbers. 0: it could not be measured. */
+typedef struct speed {
+    double tokens, update, matmul, memory; /* tokens a second, seconds an update, the device's rates */
+} speed;
+
+static speed expect(graft_job *j, const graft_memory *m)
+{
+    speed out = {0};
+    int32_t n = 0;
+    int kept;
+    graft_backend_rates r;
+    graft_error unheard = GRAFT_ERROR_INIT;
+    graft_candidate *found = graft_calloc(MAX_CANDIDATES, sizeof *found);
+    const graft_device *d = &j->s.device;
+    graft_status s = found ? graft_backend_candidates(j->s.registry, found, MAX_CANDIDATES, &n, &unheard) : GRAFT_NO_MEMORY;
+    int32_t at = 0;
+    while (!s && at < n && (strcmp(found[at].backend, d->name) != 0 || strcmp(found[at].info.name, d->info.name) != 0)) at++;
+    if (!s && at < n && !graft_rates_of(&found[at], 0, &r, &kept, &unheard) && r.matmul > 0 && r.memory > 0 && m->tokens > 0 && m->sequences > 0) {
+        const double samples = (double)(j->o.per_device_train_batch_size * j->o.gradient_accumulation_steps), tokens = (double)m->tokens / (double)m->sequences * samples;
+        const double run = m->flops / r.matmul + (3.0 * (double)m->weights + 2.0 * (double)m->activations) / r.memory;
+        out = (speed){.update = run * samples / (double)m->sequences + (2.0 * (double)m->optimiser + 5.0 * (double)m->gradients) / r.memory, .matmul = r.matmul, .memory = r.memory};
+        out.tokens = tokens / out.update;
+    }
+    graft_free(found);
+    return out;
+}
+
+static void print_json(graft_cli *c, const graft_memory *m, const speed *v)
 {
     const struct {
         const char *key;
@@ -12,6 +44,8 @@ static void print_json(graft_cli *c, const graft_memory *m)
     graft_json *o = graft_json_new(c->arena, GRAFT_JSON_OBJECT);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) graft_json_put(c->arena, o, rows[i].key, graft_json_int(c->arena, rows[i].v));
     graft_json_put(c->arena, o, "flops_per_run", graft_json_real(c->arena, m->flops));
+    graft_json_put(c->arena, o, "expected_tokens_per_second", graft_json_real(c->arena, v->tokens));
+    graft_json_put(c->arena, o, "expected_seconds_per_update", graft_json_real(c->arena, v->update));
     graft_cli_print_json(c, o, 2);
 }
 
@@ -21,12 +55,13 @@ static void row(graft_cli *c, const char *what, int64_t bytes, const char *why)
     fprintf(c->out, "  %-12s %10s%s%s\n", what, graft_bytes_text(bytes, text), *why ? "   " : "", why);
 }
 
-static void print_text(graft_cli *c, const graft_job *j, const graft_memory *m)
+static void print_text(graft_cli *c, const graft_job *j, const graft_memory *m, const speed *v)
 {
     fprintf(c->out, "%s, %s on %s\n", j->o.base_name, j->s.names, j->s.device.info.name[0] ? j->s.device.info.name : j->s.device.name);
     fprintf(c->out, "  trained      %lld of %lld parameters (%.4f %%)\n", (long long)m->trainable, (long long)m->parameters, m->parameters ? 100.0 * (double)m->trainable / (double)m->parameters : 0.0);
     fprintf(c->out, "  run          at most %lld tokens of %lld samples, %.1f GFLOP%s\n", (long long)m->tokens, (long long)m->sequences, m->flops / 1e9, j->train ? "" : " (no dataset was named: all samples as long as cutoff_len)");
     if (j->train) fprintf(c->out, "  updates      %lld, %lld an epoch\n", (long long)m->total_steps, (long long)m->updates_per_epoch);
+    if (v->tokens > 0) fprintf(c->out, "  speed        about %.0f tokens/s, %.2g s an update (of the measured %.0f GF/s in products and %.1f GB/s)\n", v->tokens, v->update, v->matmul * 1e-9, v->memory * 1e-9);
     fputc('\n', c->out);
     if (m->host) row(c, "host", m->host, "program, tokenizer and samples");
     row(c, "weights", m->weights, "");
@@ -46,8 +81,9 @@ static graft_status run(graft_cli *c, graft_error *err)
     graft_memory m;
     graft_status s = graft_job_open(&j, 1, err);
     if (!s) s = graft_train_plan(&j.job, &m, err);
-    if (!s && c->json) print_json(c, &m);
-    if (!s && !c->json) print_text(c, &j, &m);
+    const speed v = s ? (speed){0} : expect(&j, &m);
+    if (!s && c->json) print_json(c, &m, &v);
+    if (!s && !c->json) print_text(c, &j, &m, &v);
     graft_job_close(&j);
     return s;
 }
@@ -61,6 +97,7 @@ const graft_command graft_command_plan = {
              "  graft plan --model_name_or_path models/small --finetuning_type full --cutoff_len 1024 --json\n\n"
              "Takes what `graft train` takes and prints bytes by class: weights, gradients, optimiser, activations, workspace.\n"
              "With memory it chooses what to recompute, or says what would fit. Without dataset every sample is\n"
-             "taken to be cutoff_len tokens long. No weight is read.\n",
+             "taken to be cutoff_len tokens long. No weight is read. The speed follows from what the device was measured to\n"
+             "do (graft doctor), the first time on a machine within some seconds.\n",
     .run = run,
 };
