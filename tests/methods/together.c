@@ -179,6 +179,21 @@ START_TEST(tied_heads)
 }
 END_TEST
 
+/* A run with moments in eight bits goes on bit for bit: these matrices have the 4096 elements from which on they are packed. */
+START_TEST(eight_bits_resumed)
+{
+    make_world("methods-eight");
+    graft_weights *w = NULL;
+    train_to("whole", "optim=adamw_8bit", "lora_rank=256", "lora_target=q_proj");
+    ck_assert_ok(graft_weights_open(at("@/whole/checkpoint-6/optimiser.safetensors"), &w, &err));
+    ck_assert_ptr_nonnull(graft_weights_find(w, "adam8_m:model.layers.0.self_attn.q_proj.lora_A.weight"));
+    graft_weights_close(w);
+    expect_status(0, graft("train", at("@/run.yaml"), "--output_dir", at("@/again"), "max_steps=6", "optim=adamw_8bit", "lora_rank=256", "lora_target=q_proj", at("resume_from_checkpoint=@/whole/checkpoint-5")));
+    same("whole", "again", "adapter_model.safetensors");
+    same("whole", "again", "checkpoint-6/optimiser.safetensors");
+}
+END_TEST
+
 /* GaLore by LLaMA-Factory's keys: fewer bytes of optimiser in the plan, a run that goes on bit for bit across a change of directions. */
 START_TEST(galore)
 {
@@ -209,6 +224,7 @@ static void cases(TCase *tc)
     tcase_add_test(tc, an_adapter_and_the_base);
     tcase_add_test(tc, refused_together);
     tcase_add_test(tc, tied_heads);
+    tcase_add_test(tc, eight_bits_resumed);
     tcase_add_test(tc, galore);
     tcase_add_test(tc, on_top_of_others);
     tcase_add_test(tc, chosen_by_name);
