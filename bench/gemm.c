@@ -27,45 +27,55 @@ typedef struct row {
     const char *what;
     int64_t m, n, k;
     int ta, tb, c;
+    graft_dtype tw; /* of op(B), 0: f32 */
 } row;
 
 static const row rows[] = {
-    {"2048^3", 2048, 2048, 2048, 0, 0, 0},
-    {"SmolLM2 q fwd", 2048, 576, 576, 0, 1, 0},
-    {"SmolLM2 kv fwd", 2048, 192, 576, 0, 1, 0},
-    {"SmolLM2 up fwd", 2048, 1536, 576, 0, 1, 0},
-    {"SmolLM2 down fwd", 2048, 576, 1536, 0, 1, 0},
-    {"SmolLM2 up dx", 2048, 576, 1536, 0, 0, 1},
-    {"SmolLM2 down dx", 2048, 1536, 576, 0, 0, 0},
-    {"SmolLM2 up dW", 1536, 576, 2048, 1, 0, 1},
-    {"512 tokens up fwd", 512, 1536, 576, 0, 1, 0},
-    {"512 tokens down fwd", 512, 576, 1536, 0, 1, 0},
-    {"Qwen q fwd", 1024, 896, 896, 0, 1, 0},
-    {"Qwen up fwd", 1024, 4864, 896, 0, 1, 0},
-    {"Qwen down fwd", 1024, 896, 4864, 0, 1, 0},
-    {"Qwen up dx", 1024, 896, 4864, 0, 0, 1},
-    {"head fwd 256 rows", 256, 49152, 576, 0, 1, 0},
-    {"head dx 256 rows", 256, 576, 49152, 0, 0, 0},
-    {"head dW 256 rows", 49152, 576, 256, 1, 0, 1},
-    {"LoRA xA", 2048, 8, 576, 0, 1, 0},
-    {"LoRA xA wide", 2048, 8, 1536, 0, 1, 0},
-    {"LoRA y += (xA)B", 2048, 576, 8, 0, 1, 1},
-    {"LoRA y += (xA)B wide", 2048, 1536, 8, 0, 1, 1},
-    {"LoRA dB", 1536, 8, 2048, 1, 0, 1},
-    {"LoRA dA", 8, 576, 2048, 1, 0, 1},
-    {"LoRA d(xA)", 2048, 8, 1536, 0, 0, 0},
-    {"LoRA dx += d(xA) A", 2048, 576, 8, 0, 0, 1},
-    {"decode up", 1, 1536, 576, 0, 1, 0},
-    {"decode head", 1, 49152, 576, 0, 1, 0},
-    {"decode 8 up", 8, 1536, 576, 0, 1, 0},
-    {"prefill 32 up", 32, 1536, 576, 0, 1, 0},
+    {"2048^3", 2048, 2048, 2048, 0, 0, 0, 0},
+    {"SmolLM2 q fwd", 2048, 576, 576, 0, 1, 0, 0},
+    {"SmolLM2 kv fwd", 2048, 192, 576, 0, 1, 0, 0},
+    {"SmolLM2 up fwd", 2048, 1536, 576, 0, 1, 0, 0},
+    {"SmolLM2 down fwd", 2048, 576, 1536, 0, 1, 0, 0},
+    {"SmolLM2 up dx", 2048, 576, 1536, 0, 0, 1, 0},
+    {"SmolLM2 down dx", 2048, 1536, 576, 0, 0, 0, 0},
+    {"SmolLM2 up dW", 1536, 576, 2048, 1, 0, 1, 0},
+    {"512 tokens up fwd", 512, 1536, 576, 0, 1, 0, 0},
+    {"512 tokens down fwd", 512, 576, 1536, 0, 1, 0, 0},
+    {"Qwen q fwd", 1024, 896, 896, 0, 1, 0, 0},
+    {"Qwen up fwd", 1024, 4864, 896, 0, 1, 0, 0},
+    {"Qwen down fwd", 1024, 896, 4864, 0, 1, 0, 0},
+    {"Qwen up dx", 1024, 896, 4864, 0, 0, 1, 0},
+    {"head fwd 256 rows", 256, 49152, 576, 0, 1, 0, 0},
+    {"head dx 256 rows", 256, 576, 49152, 0, 0, 0, 0},
+    {"head dW 256 rows", 49152, 576, 256, 1, 0, 1, 0},
+    {"LoRA xA", 2048, 8, 576, 0, 1, 0, 0},
+    {"LoRA xA wide", 2048, 8, 1536, 0, 1, 0, 0},
+    {"LoRA y += (xA)B", 2048, 576, 8, 0, 1, 1, 0},
+    {"LoRA y += (xA)B wide", 2048, 1536, 8, 0, 1, 1, 0},
+    {"LoRA dB", 1536, 8, 2048, 1, 0, 1, 0},
+    {"LoRA dA", 8, 576, 2048, 1, 0, 1, 0},
+    {"LoRA d(xA)", 2048, 8, 1536, 0, 0, 0, 0},
+    {"LoRA dx += d(xA) A", 2048, 576, 8, 0, 0, 1, 0},
+    {"decode up", 1, 1536, 576, 0, 1, 0, 0},
+    {"decode head", 1, 49152, 576, 0, 1, 0, 0},
+    {"decode 8 up", 8, 1536, 576, 0, 1, 0, 0},
+    {"decode up bf16", 1, 1536, 576, 0, 1, 0, GRAFT_BF16},
+    {"decode head bf16", 1, 151936, 896, 0, 1, 0, GRAFT_BF16},
+    {"decode head Q8_0", 1, 151936, 896, 0, 1, 0, GRAFT_Q8_0},
+    {"decode head Q4_0", 1, 151936, 896, 0, 1, 0, GRAFT_Q4_0},
+    {"decode head Q4_1", 1, 151936, 896, 0, 1, 0, GRAFT_Q4_1},
+    {"decode head NF4", 1, 151936, 896, 0, 1, 0, GRAFT_NF4},
+    {"decode head int8", 1, 151936, 896, 0, 1, 0, GRAFT_INT8},
+    {"prefill 512 up Q4_1", 512, 4864, 896, 0, 1, 0, GRAFT_Q4_1},
+    {"prefill 512 up bf16", 512, 4864, 896, 0, 1, 0, GRAFT_BF16},
+    {"prefill 32 up", 32, 1536, 576, 0, 1, 0, 0},
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 
 typedef struct run {
     void *plan, *buffer;
     image g;
-    double best;
+    double best, bytes;
 } run;
 
 static const char *const types[] = {"f32", "bf16", "fp16"};
@@ -75,10 +85,11 @@ static uint32_t compute = 1;
 static int prepare(const device *d, const row *r, run *x)
 {
     graft_error err = {.size = (uint32_t)sizeof err};
-    const int32_t a = r->ta ? matrix(&x->g, r->k, r->m) : matrix(&x->g, r->m, r->k), w = r->tb ? matrix(&x->g, r->n, r->k) : matrix(&x->g, r->k, r->n);
+    const int32_t a = r->ta ? matrix(&x->g, r->k, r->m) : matrix(&x->g, r->m, r->k), w = image_add(&x->g, r->tw ? r->tw : GRAFT_F32, 2, r->tb ? r->n : r->k, r->tb ? r->k : r->n, 0, 0);
     const int32_t y = matrix(&x->g, r->m, r->n), in[] = {a, w, y}, out[] = {y};
     for (int64_t i = 0; i < count(&x->g, a); i++) floats(&x->g, a)[i] = 0.01f * (float)(i % 17 - 8);
-    for (int64_t i = 0; i < count(&x->g, w); i++) floats(&x->g, w)[i] = 0.01f * (float)(i % 13 - 6);
+    for (int64_t i = 0; !r->tw && i < count(&x->g, w); i++) floats(&x->g, w)[i] = 0.01f * (float)(i % 13 - 6); /* stored types: zeros cost as much */
+    x->bytes = (double)x->g.tensors[a].bytes + (double)x->g.tensors[w].bytes + (double)x->g.tensors[y].bytes * (r->c ? 2 : 1);
     const graft_attr at[] = {GRAFT_INTA("trans_a", r->ta), GRAFT_INTA("trans_b", r->tb)};
     const graft_instr instr = {graft_op_id("matmul/1"), "matmul/1", r->c ? 3 : 2, 1, 2, in, out, at};
     graft_program p = {.size = (uint32_t)sizeof p, .n_tensors = x->g.n, .n_instrs = 1, .tensors = x->g.tensors, .instrs = &instr, .compute = compute};
@@ -181,9 +192,8 @@ int main(int argc, char **argv)
     for (int i = 0; i < ROWS; i++) {
         const row *r = &rows[i];
         const double flops = 2.0 * (double)r->m * (double)r->n * (double)r->k;
-        const double bytes = 4.0 * ((double)(r->m * r->k) + (double)(r->k * r->n) + (double)(r->m * r->n) * (r->c ? 2 : 1));
         printf("%-22s %6lld %6lld %6lld  %c%c%c  %9.3f %9.1f %6.1f %7.1f\n", r->what, (long long)r->m, (long long)r->n, (long long)r->k, r->ta ? 'T' : 'N', r->tb ? 'T' : 'N', r->c ? '+' : ' ',
-               runs[i].best * 1e3, flops / runs[i].best * 1e-9, peak > 0.0 ? flops / runs[i].best * 1e-7 / peak : 0.0, bytes / runs[i].best * 1e-9);
+               runs[i].best * 1e3, flops / runs[i].best * 1e-9, peak > 0.0 ? flops / runs[i].best * 1e-7 / peak : 0.0, runs[i].bytes / runs[i].best * 1e-9);
     }
     return 0;
 }

@@ -60,6 +60,7 @@ INLINE void dots_one(const skinny *s, int64_t line, graft_dtype t)
         const vf y0 = v_load(s->y + p), y1 = v_load(s->y + p + VW);
         UNROLL for (int r = 0; r < DOTS; r++)
         {
+            if (t != GRAFT_F32) __builtin_prefetch((const char *)s->x + stored_bytes(t, (line + r + DOTS) * s->ldx + p)); /* as in dots_blocks; f32 gains nothing */
             acc[r][0] = v_fma(vector_of(s->x, (line + r) * s->ldx + p, t), y0, acc[r][0]);
             acc[r][1] = v_fma(vector_of(s->x, (line + r) * s->ldx + p + VW, t), y1, acc[r][1]);
         }
@@ -75,6 +76,88 @@ INLINE void dots_one(const skinny *s, int64_t line, graft_dtype t)
     }
 }
 
+/* ---- stored blocks against one short line: numbers stay as they are stored until a block is summed, then its scale comes in once ---- */
+INLINE int64_t block_length(graft_dtype t) { return graft_is_packed(t) ? GRAFT_PACKED_BLOCK : 32; }
+
+/* The block that begins at element i: scale and, of Q4_1, minimum. */
+INLINE const uint8_t *block_begin(const void *x, int64_t i, graft_dtype t, float *scale, float *low)
+{
+    *low = 0.0f;
+    if (graft_is_packed(t)) {
+        const uint8_t *q = graft_packed_block(x, i, t, scale);
+        if (t == GRAFT_INT8) *scale *= GRAFT_INT8_UNIT;
+        return q;
+    }
+    const uint8_t *b = (const uint8_t *)x + stored_bytes(t, i);
+    *scale = half_at(b);
+    if (t == GRAFT_Q4_1) *low = half_at(b + 2);
+    return b + (t == GRAFT_Q4_1 ? 4 : 2);
+}
+
+/* Numbers j .. j + VW of a block, unscaled. */
+INLINE vf block_numbers(const uint8_t *q, int64_t j, graft_dtype t)
+{
+    const int nf4 = t == GRAFT_NF4 || t == GRAFT_NF4_DOUBLE;
+#if defined(__AVX512F__)
+    if (t == GRAFT_Q8_0 || t == GRAFT_INT8) return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(q + j))));
+    const __m128i fifteen = _mm_set1_epi8(15);
+    if (nf4) {
+        const __m128i b = _mm_loadl_epi64((const __m128i *)(const void *)(q + j / 2)), codes = _mm_unpacklo_epi8(_mm_and_si128(_mm_srli_epi16(b, 4), fifteen), _mm_and_si128(b, fifteen));
+        return _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(codes), _mm512_loadu_ps(graft_nf4_value));
+    }
+    const __m128i b = _mm_loadu_si128((const __m128i *)(const void *)q), codes = _mm_and_si128(j ? _mm_srli_epi16(b, 4) : b, fifteen);
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(t == GRAFT_Q4_0 ? _mm_sub_epi8(codes, _mm_set1_epi8(8)) : codes));
+#elif defined(__AVX2__)
+    const __m128i fifteen = _mm_set1_epi8(15);
+    if (nf4) {
+        int32_t word;
+        memcpy(&word, q + j / 2, sizeof word);
+        const __m128i b = _mm_cvtsi32_si128(word);
+        const __m256i codes = _mm256_cvtepu8_epi32(_mm_unpacklo_epi8(_mm_and_si128(_mm_srli_epi16(b, 4), fifteen), _mm_and_si128(b, fifteen)));
+        const __m256 below = _mm256_permutevar8x32_ps(_mm256_loadu_ps(graft_nf4_value), codes), above = _mm256_permutevar8x32_ps(_mm256_loadu_ps(graft_nf4_value + 8), codes);
+        return _mm256_blendv_ps(below, above, _mm256_castsi256_ps(_mm256_slli_epi32(codes, 28))); /* bit 3 of the code becomes the sign */
+    }
+    if (t == GRAFT_Q8_0 || t == GRAFT_INT8) return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(q + j))));
+    const __m128i b = _mm_loadl_epi64((const __m128i *)(const void *)(q + j % 16)), codes = _mm_and_si128(j >= 16 ? _mm_srli_epi16(b, 4) : b, fifteen);
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(t == GRAFT_Q4_0 ? _mm_sub_epi8(codes, _mm_set1_epi8(8)) : codes));
+#else
+    vf v = {0};
+    for (int64_t l = j; l < j + VW; l++) {
+        if (nf4) v[l - j] = graft_nf4_value[l % 2 ? q[l / 2] & 15 : q[l / 2] >> 4];
+        else if (t == GRAFT_Q8_0 || t == GRAFT_INT8) v[l - j] = (float)(int8_t)q[l];
+        else v[l - j] = (float)((l < 16 ? q[l % 16] & 15 : q[l % 16] >> 4) - (t == GRAFT_Q4_0 ? 8 : 0));
+    }
+    return v;
+#endif
+}
+
+INLINE void dots_blocks(const skinny *s, int64_t line, graft_dtype t)
+{
+    enum { VECTORS = GRAFT_PACKED_BLOCK / VW };
+    const int64_t length = block_length(t), ahead = DOTS * stored_bytes(t, s->ldx); /* the same place of the lines after these: short lines are too many streams for the hardware */
+    vf acc[DOTS] = {{0}};
+    for (int64_t p = 0; p < s->k; p += length) {
+        vf y[VECTORS], all = {0};
+        UNROLL for (int j = 0; j < VECTORS; j++)
+        {
+            if (j * VW >= length) continue;
+            y[j] = v_load(s->y + p + j * VW);
+            all = all + y[j];
+        }
+        UNROLL for (int r = 0; r < DOTS; r++)
+        {
+            float scale, low;
+            const uint8_t *q = block_begin(s->x, (line + r) * s->ldx + p, t, &scale, &low);
+            __builtin_prefetch(q + ahead);
+            vf part = {0};
+            UNROLL for (int j = 0; j < VECTORS; j++) if (j * VW < length) part = j ? v_fma(block_numbers(q, j * VW, t), y[j], part) : block_numbers(q, 0, t) * y[0];
+            acc[r] = v_fma(part, v_set(scale), acc[r]);
+            if (t == GRAFT_Q4_1) acc[r] = v_fma(all, v_set(low), acc[r]);
+        }
+    }
+    for (int r = 0; r < DOTS; r++) put(s, line + r, 0, v_sum(acc[r]));
+}
+
 INLINE void dots_rows(const skinny *s, int rows, int64_t line, graft_dtype t)
 {
     int64_t i = 0;
@@ -88,7 +171,8 @@ INLINE void along_typed(const skinny *s, int64_t first, int64_t last, graft_dtyp
 {
     int64_t line = first;
     for (; line + DOTS <= last; line += DOTS) {
-        if (s->count == 1) dots_one(s, line, t);
+        if (s->count == 1 && is_blocks(t) && s->k % block_length(t) == 0) dots_blocks(s, line, t);
+        else if (s->count == 1) dots_one(s, line, t);
         else dots_rows(s, DOTS, line, t);
     }
     for (; line < last; line++) dots_rows(s, 1, line, t);
