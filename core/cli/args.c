@@ -132,7 +132,7 @@ static int ends_with(const char *text, const char *end)
     return n > k && !strcmp(text + n - k, end);
 }
 
-static int is_config_file(const char *word) { return ends_with(word, ".yaml") || ends_with(word, ".yml"); }
+static int is_config_file(const char *word) { return ends_with(word, ".yaml") || ends_with(word, ".yml") || ends_with(word, ".json"); }
 
 /* 1 or 0 for what argparse takes as a truth value, else -1. */
 static int truth_of(const char *t)
@@ -212,8 +212,7 @@ static graft_status read_words(graft_args *x, int n, char *const *words, int pos
         else if (assigns) s = put_word(x->arena, x->raw, w, err);
         else if (is_config_file(w)) s = read_file(x, w, err);
         else if (positional) x->words[x->n_words++] = w;
-        else if (ends_with(w, ".json")) s = graft_fail(err, GRAFT_BAD_INPUT, w, "argument files are YAML, found a name ending in .json: rename it to .yaml (JSON is YAML as well)");
-        else s = graft_fail(err, GRAFT_BAD_INPUT, "command line", "'%s' is neither a .yaml file nor key=value nor a --flag", w);
+        else s = graft_fail(err, GRAFT_BAD_INPUT, "command line", "'%s' is neither a .yaml or .json file nor key=value nor a --flag", w);
     }
     return s;
 }

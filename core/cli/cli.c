@@ -12,7 +12,7 @@
 
 static const graft_command *const commands[] = {
     &graft_command_train, &graft_command_chat, &graft_command_export, &graft_command_score, &graft_command_plan, &graft_command_graph,
-    &graft_command_tokenize, &graft_command_data, &graft_command_plugin, &graft_command_doctor, &graft_command_selftest, &graft_command_bench, &graft_command_help};
+    &graft_command_tokenize, &graft_command_data, &graft_command_plugin, &graft_command_doctor, &graft_command_selftest, &graft_command_bench, &graft_command_help, &graft_command_sft, &graft_command_pt, &graft_command_infer, &graft_command_deploy};
 
 const graft_command *const *graft_commands(size_t *n)
 {
@@ -60,7 +60,8 @@ static graft_status find_command(const char *word, const graft_command **out, gr
 
 static graft_status run(graft_cli *c, int n, char *const *words, graft_error *err)
 {
-    graft_status s = graft_args_parse(c->arena, n, words, c->command->positional, &c->args, err);
+    graft_status s = c->command->prepare ? c->command->prepare(c, &n, &words, err) : GRAFT_OK;
+    if (!s) s = graft_args_parse(c->arena, n, words, c->command->positional, &c->args, err);
     if (s) return s;
     c->words = graft_args_words(c->args, &c->n_words);
     c->json = graft_args_flag(c->args, "json");

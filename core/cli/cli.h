@@ -25,9 +25,10 @@ typedef struct graft_cli {
 
 typedef struct graft_command {
     const char *name;
-    const char *summary; /* a phrase for `graft help` */
-    const char *usage;   /* the rest of `graft help NAME`: one screen, with an example */
-    int positional;      /* takes words, not a YAML file */
+    const char *summary;                                                                  /* a phrase for `graft help` */
+    const char *usage;                                                                    /* the rest of `graft help NAME`: one screen, with an example */
+    int positional;                                                                       /* takes words, not a YAML file */
+    graft_status (*prepare)(graft_cli *c, int *n, char *const **words, graft_error *err); /* or NULL: the words in another spelling become graft's (arena) */
     graft_status (*run)(graft_cli *c, graft_error *err);
 } graft_command;
 
@@ -51,6 +52,6 @@ const graft_command *graft_command_find(const char *name);
 int graft_cli_main(int n, char *const *words, FILE *out, FILE *err);
 
 extern const graft_command graft_command_train, graft_command_chat, graft_command_export, graft_command_score, graft_command_tokenize, graft_command_plan,
-    graft_command_graph, graft_command_data, graft_command_plugin, graft_command_doctor, graft_command_selftest, graft_command_bench, graft_command_help;
+    graft_command_graph, graft_command_data, graft_command_plugin, graft_command_doctor, graft_command_selftest, graft_command_bench, graft_command_help, graft_command_sft, graft_command_pt, graft_command_infer, graft_command_deploy;
 
 #endif

@@ -213,7 +213,7 @@ static graft_status converse(chat *x, graft_error *err)
     while (!s) {
         fputs("\nUser: ", c->out);
         fflush(c->out);
-        if (!read_line(&line) || !strcmp(line.data, "exit")) break;
+        if (!read_line(&line) || !strcmp(line.data, "exit") || !strcmp(line.data, "quit")) break;
         if (!line.bytes) continue;
         if (!strncmp(line.data, "/adapter", 8) && (!line.data[8] || line.data[8] == ' ')) {
             s = switch_adapters(x, line.data + 8, err);

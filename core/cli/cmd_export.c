@@ -2,6 +2,7 @@
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/cli/session.h"
+#include "core/cli/swift.h"
 
 #include <string.h>
 
@@ -75,6 +76,8 @@ const graft_command graft_command_export = {
              "export_dir     where the Hugging Face folder goes\n"
              "export_size    largest shard in gigabytes (5)\n"
              "export_dtype   f32, bf16 or f16; default: the model's own type, bf16 from a GGUF file\n"
-             "template       the tokenizer is saved as this chat template needs it\n",
+             "template       the tokenizer is saved as this chat template needs it\n\n"
+             "With ms-swift's flags: graft export --ckpt_dir DIR --merge_lora true writes DIR-merged.\n",
+    .prepare = graft_swift_export,
     .run = run,
 };

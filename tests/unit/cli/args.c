@@ -241,8 +241,7 @@ START_TEST(sentences)
     refuses(file, where, "unknown key 'lora_rnk', did you mean 'lora_rank'?");
     refuses("--lerning_rate|1", "command line", "unknown key 'lerning_rate', did you mean 'learning_rate'?");
     refuses("completely_other=1", "command line", "unknown key 'completely_other', expected a key of LLaMA-Factory, of graft or of a plugin in use");
-    refuses("word", "command line", "'word' is neither a .yaml file nor key=value nor a --flag");
-    refuses("x.json", "x.json", "argument files are YAML, found a name ending in .json: rename it to .yaml (JSON is YAML as well)");
+    refuses("word", "command line", "'word' is neither a .yaml or .json file nor key=value nor a --flag");
     refuses("--learning_rate", "command line", "--learning_rate needs a value after it");
     refuses("--learning_rate|--plot_loss", "command line", "--learning_rate needs a value after it");
     refuses("learning_rate=fast", "command line", "learning_rate must be a number, found \"fast\"");
@@ -252,7 +251,7 @@ START_TEST(sentences)
     refuses("--bf16=maybe", "command line", "bf16 must be true or false, found \"maybe\"");
     refuses("flash_attn=FA2", "command line", "flash_attn must be one of auto, disabled, sdpa, fa2, fa3, true, false, found \"FA2\"");
     refuses("dataset={a: 1}", "command line", "dataset must be text or a list, found {\"a\": 1}");
-    refuses("use_galore=true", "command line", "use_galore is not supported: use the full method with adamw");
+    refuses("use_badam=true", "command line", "use_badam is not supported: use the full method with adamw");
     refuses("export_quantization_bit=4", "command line", "export_quantization_bit is not supported: export in f32, bf16 or f16 and quantise with another tool");
     const char *second = file_with("seed: 1\n");
     char two[9000], both[9000];
