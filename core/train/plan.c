@@ -80,8 +80,7 @@ int64_t graft_train_run_of(const graft_dataset *d, const int64_t *samples, int64
 {
     int64_t count = 0, rows = 0;
     while (count < n) {
-        const graft_sample s = graft_dataset_at(d, samples[count]);
-        rows += graft_sample_rows(&s);
+        rows += graft_dataset_measure(d, samples[count]).rows;
         if (count && run_tokens && rows > run_tokens) break;
         count++;
     }
@@ -89,12 +88,12 @@ int64_t graft_train_run_of(const graft_dataset *d, const int64_t *samples, int64
 }
 
 /* One run's sizes into the largest, axis by axis. */
-static void widen(const graft_dataset *d, const int64_t *samples, int64_t n, const int64_t *labelled, int64_t capacity[GRAFT_SYMBOLS])
+static void widen(const graft_dataset *d, const int64_t *samples, int64_t n, int64_t capacity[GRAFT_SYMBOLS])
 {
     int64_t size[GRAFT_SYMBOLS] = {0};
     for (int64_t i = 0; i < n; i++) {
-        const graft_sample s = graft_dataset_at(d, samples[i]);
-        size[0] += graft_sample_rows(&s), size[1] += graft_sample_sequences(&s), size[2] += labelled[samples[i]];
+        const graft_sample_size s = graft_dataset_measure(d, samples[i]);
+        size[0] += s.rows, size[1] += s.sequences, size[2] += s.labelled;
     }
     for (int i = 0; i < GRAFT_SYMBOLS; i++)
         if (size[i] > capacity[i]) capacity[i] = size[i];
@@ -103,13 +102,6 @@ static void widen(const graft_dataset *d, const int64_t *samples, int64_t n, con
 static graft_status largest_run(const graft_dataset *d, graft_order *order, int64_t epochs, int64_t run_tokens, int64_t capacity[GRAFT_SYMBOLS], graft_error *err)
 {
     memset(capacity, 0, GRAFT_SYMBOLS * sizeof *capacity);
-    const int64_t n = graft_dataset_count(d);
-    int64_t *labelled = graft_calloc((size_t)n + 1, sizeof *labelled);
-    if (!labelled) return graft_fail(err, GRAFT_NO_MEMORY, NULL, "no memory to measure %lld samples", (long long)n);
-    for (int64_t i = 0; i < n; i++) {
-        const graft_sample s = graft_dataset_at(d, i);
-        for (int64_t k = 1; k < s.n; k++) labelled[i] += s.labels[k] != -100;
-    }
     graft_status s = GRAFT_OK;
     for (int64_t e = 0; !s && e < epochs; e++) {
         s = graft_order_epoch(order, e, err);
@@ -117,12 +109,12 @@ static graft_status largest_run(const graft_dataset *d, graft_order *order, int6
             const int64_t *samples = NULL, count = graft_order_batch(order, b, &samples);
             for (int64_t i = 0, some = 0; i < count; i += some) {
                 some = graft_train_run_of(d, samples + i, count - i, run_tokens);
-                widen(d, samples + i, some, labelled, capacity);
+                widen(d, samples + i, some, capacity);
             }
         }
         if (!order->shuffle) break;
     }
-    graft_free(labelled);
+    graft_dataset_forget(d);
     return s;
 }
 

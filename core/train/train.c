@@ -30,7 +30,8 @@ static graft_status fill_batch(graft_trainer *t, const graft_dataset *d, const i
 {
     graft_batch_clear(t->batch);
     for (int64_t i = 0; i < n; i++) {
-        const graft_sample s = graft_dataset_at(d, samples[i]);
+        graft_sample s;
+        if (graft_dataset_get(d, samples[i], &s, err)) return err->code;
         if (!graft_batch_add(t->batch, &s)) return graft_fail(err, GRAFT_INTERNAL, NULL, "a batch of %lld samples is larger than was planned", (long long)n);
     }
     return GRAFT_OK;
@@ -76,17 +77,18 @@ static graft_status run_batch(graft_trainer *t, graft_exec *e, const graft_datas
 /* ---- one update ------------------------------------------------------------------------------------------------------------ */
 
 /* Labels that count in the update, before the shift, as transformers counts them. */
-static int64_t count_labels(const graft_trainer *t, int64_t first, int64_t last)
+static graft_status count_labels(const graft_trainer *t, int64_t first, int64_t last, int64_t *counted, graft_error *err)
 {
-    int64_t counted = 0;
+    graft_sample s;
+    *counted = 0;
     for (int64_t b = first; b < last; b++) {
         const int64_t *samples = NULL, n = graft_order_batch(&t->order, b, &samples);
         for (int64_t i = 0; i < n; i++) {
-            const graft_sample s = graft_dataset_at(t->job->train, samples[i]);
-            for (int64_t k = 0; k < s.n; k++) counted += s.labels[k] != -100;
+            if (graft_dataset_get(t->job->train, samples[i], &s, err)) return err->code;
+            for (int64_t k = 0; k < s.n; k++) *counted += s.labels[k] != -100;
         }
     }
-    return counted;
+    return GRAFT_OK;
 }
 
 /* Names the first gradient that is no number, so that a person knows where it began. */
@@ -115,7 +117,8 @@ static graft_status update(graft_trainer *t, double *loss, double *norm, double 
     const int64_t epoch = t->step / t->steps.updates, first = t->step % t->steps.updates * o->gradient_accumulation_steps;
     const int64_t last = first + o->gradient_accumulation_steps < t->steps.batches ? first + o->gradient_accumulation_steps : t->steps.batches;
     graft_status s = t->order.epoch == epoch ? GRAFT_OK : graft_order_epoch(&t->order, epoch, err);
-    const int64_t counted = s ? 0 : count_labels(t, first, last);
+    int64_t counted = 0;
+    if (!s) s = count_labels(t, first, last, &counted, err);
     *loss = 0;
     *rate = graft_schedule_rate(&t->schedule, t->step);
     for (int64_t b = first; !s && b < last; b++) {
