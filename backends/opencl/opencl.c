@@ -27,7 +27,7 @@ graft_status ocl_failed(ocl_device *d, cl_int code, const char *doing, graft_err
     if (code == CL_SUCCESS) return GRAFT_OK;
     const int memory = code == CL_MEM_OBJECT_ALLOCATION_FAILURE || code == CL_OUT_OF_HOST_MEMORY || code == CL_INVALID_BUFFER_SIZE;
     d->lost |= is_gone(code);
-    const char *advice = memory ? "use smaller batches or another device" : d->lost ? "the device is lost, start the run again to go on from its last checkpoint"
+    const char *advice = memory ? "use smaller batches or another device" : d->lost ? "the device is lost"
                                                                                     : "look at the driver, or choose another backend";
     return d->host->fail(err, memory ? GRAFT_NO_MEMORY : GRAFT_DEVICE, "opencl", "%s failed in %s (%s, OpenCL error %d); %s", d->name, doing, ocl_error_name(code), (int)code, advice);
 }
@@ -53,7 +53,7 @@ static void close_device(void *dev)
 /* The element types of the floating inputs. */
 static uint32_t claimed_types(const ocl_op *op)
 {
-    const uint32_t few = 1u << GRAFT_F32 | 1u << GRAFT_BF16 | 1u << GRAFT_F16, stored = few | 1u << GRAFT_Q4_0 | 1u << GRAFT_Q4_1 | 1u << GRAFT_Q8_0;
+    const uint32_t few = 1u << GRAFT_F32 | 1u << GRAFT_BF16 | 1u << GRAFT_F16, stored = few | 1u << GRAFT_Q4_0 | 1u << GRAFT_Q4_1 | 1u << GRAFT_Q8_0 | 1u << GRAFT_NF4 | 1u << GRAFT_NF4_DOUBLE | 1u << GRAFT_INT8;
     uint32_t types = 1u << GRAFT_F32;
     for (const char *c = op->in; *c; c++) {
         if (*c == 'w' || *c == 'W') types |= stored;

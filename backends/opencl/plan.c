@@ -68,7 +68,7 @@ static int takes(char letter, graft_dtype t)
     switch (letter) {
     case 'f': return t == GRAFT_F32;
     case 'v': return few;
-    case 'w': return few || t == GRAFT_Q4_0 || t == GRAFT_Q4_1 || t == GRAFT_Q8_0;
+    case 'w': return few || t == GRAFT_Q4_0 || t == GRAFT_Q4_1 || t == GRAFT_Q8_0 || graft_is_packed(t);
     case 'i': return t == GRAFT_I32;
     case 'n': return t == GRAFT_F32 || t == GRAFT_I32;
     default: return few || t == GRAFT_I32; /* a */

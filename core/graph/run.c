@@ -175,6 +175,8 @@ graft_status graft_exec_start(graft_exec *e, const int64_t extent[GRAFT_SYMBOLS]
     return status;
 }
 
+int graft_exec_running(const graft_exec *e) { return (int)(e->started - e->ended); }
+
 graft_status graft_exec_wait(graft_exec *e, graft_error *err)
 {
     if (e->ended == e->started) return GRAFT_OK;

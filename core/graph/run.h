@@ -89,6 +89,7 @@ graft_status graft_exec_get(graft_exec *e, const char *name, void *to, int64_t b
  * runs are under way. What only the data can get wrong is said by the last wait. On a device without queues of its own start does all. Only for programs whose
  * outputs are no more than a megabyte. */
 graft_status graft_exec_start(graft_exec *e, const int64_t extent[GRAFT_SYMBOLS], uint64_t step, int training, graft_error *err);
+int graft_exec_running(const graft_exec *e); /* started and not waited for */
 graft_status graft_exec_wait(graft_exec *e, graft_error *err); /* for the oldest; nothing when none is under way */
 
 #endif

@@ -5,6 +5,7 @@
  * and of what the process holds anyway. What is chosen when that is more than allowed: choose.c. */
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/graph/overlap.h"
 #include "core/model/hold.h"
 #include "core/train/neftune.h"
 #include "core/train/replan.h"
@@ -187,7 +188,7 @@ static graft_status add_program(const graft_train_job *job, const graft_graph *g
     graft_status s = graft_plan_new(g, NULL, capacity, job->options->seed, &p, err);
     if (s) return s;
     if (p->bytes[GRAFT_PLACE_ARENA] > *arena) *arena = p->bytes[GRAFT_PLACE_ARENA];
-    m->activations += p->bytes[GRAFT_PLACE_INPUT] + p->bytes[GRAFT_PLACE_OUTPUT] + p->bytes[GRAFT_PLACE_CONSTANT];
+    m->activations += graft_overlap_bytes(job->device, p->bytes[GRAFT_PLACE_INPUT], p->bytes[GRAFT_PLACE_OUTPUT]) + p->bytes[GRAFT_PLACE_INPUT] + p->bytes[GRAFT_PLACE_OUTPUT] + p->bytes[GRAFT_PLACE_CONSTANT];
     if (p->bytes[GRAFT_PLACE_WEIGHT] > m->weights) m->weights = p->bytes[GRAFT_PLACE_WEIGHT];
     if (state) *state = p->bytes[GRAFT_PLACE_STATE];
     if (flops) *flops = p->flops;

@@ -37,35 +37,42 @@ static graft_status fill_batch(graft_trainer *t, const graft_dataset *d, const i
     return GRAFT_OK;
 }
 
-static graft_status run_once(graft_trainer *t, graft_exec *e, double weight, int training, double *loss, graft_error *err)
+static graft_status start_run(graft_trainer *t, graft_exec *e, double weight, int training, graft_error *err)
 {
     const graft_batch *b = t->batch;
     const int64_t extent[GRAFT_SYMBOLS] = {b->tokens, b->sequences, b->labelled, 0};
     for (int64_t i = 0; i < b->labelled; i++) b->label_weight[i] = (float)weight;
-    float value = 0;
     graft_status s = graft_exec_set(e, "tokens", b->ids, b->tokens * 4, err);
     if (!s) s = graft_exec_set(e, "positions", b->positions, b->tokens * 4, err);
     if (!s) s = graft_exec_set(e, "sequences", b->borders, b->sequences * 16, err);
     if (!s) s = graft_exec_set(e, "label_rows", b->label_rows, b->labelled * 4, err);
     if (!s) s = graft_exec_set(e, "labels", b->labels, b->labelled * 4, err);
     if (!s) s = graft_exec_set(e, "label_weight", b->label_weight, b->labelled * 4, err);
-    if (!s) s = graft_exec_run(e, extent, (uint64_t)t->runs, training, err);
-    if (!s) s = graft_exec_get(e, "loss", &value, sizeof value, err);
-    *loss = (double)value;
+    return s ? s : graft_exec_start(e, extent, (uint64_t)t->runs, training, err);
+}
+
+/* Waits until no more than `most` runs are under way, and adds their losses. */
+static graft_status end_runs(graft_exec *e, int most, double *loss, graft_error *err)
+{
+    graft_status s = GRAFT_OK;
+    while (!s && graft_exec_running(e) > most) {
+        float value = 0;
+        s = graft_exec_wait(e, err);
+        if (!s) s = graft_exec_get(e, "loss", &value, sizeof value, err);
+        *loss += (double)value;
+    }
     return s;
 }
 
-/* A micro-batch in as many runs as the plan says; weight: of each labelled token. */
+/* A micro-batch in as many runs as the plan says; weight: of each labelled token. The last run may still be under way afterwards. */
 static graft_status run_batch(graft_trainer *t, graft_exec *e, const graft_dataset *d, const int64_t *samples, int64_t n, double weight, int training, double *loss, graft_error *err)
 {
     graft_status s = GRAFT_OK;
-    *loss = 0;
     for (int64_t i = 0, count = 0; i < n && !s; i += count) {
-        double part = 0;
         count = graft_train_run_of(d, samples + i, n - i, t->memory.run_tokens);
         s = fill_batch(t, d, samples + i, count, err);
-        if (!s) s = run_once(t, e, weight, training, &part, err);
-        *loss += part;
+        if (!s) s = start_run(t, e, weight, training, err);
+        if (!s) s = end_runs(e, 1, loss, err);
         if (!training) continue;
         t->runs++;
         t->tokens += t->batch->tokens;
@@ -123,10 +130,9 @@ static graft_status update(graft_trainer *t, double *loss, double *norm, double 
     *rate = graft_schedule_rate(&t->schedule, t->step);
     for (int64_t b = first; !s && b < last; b++) {
         const int64_t *samples = NULL, n = graft_order_batch(&t->order, b, &samples);
-        double part = 0;
-        s = run_batch(t, t->train, t->job->train, samples, n, counted ? 1.0 / (double)counted : 0.0, 1, &part, err);
-        *loss += part;
+        s = run_batch(t, t->train, t->job->train, samples, n, counted ? 1.0 / (double)counted : 0.0, 1, loss, err);
     }
+    if (!s) s = end_runs(t->train, 0, loss, err);
     if (s) return s;
     if (!isfinite(*loss)) return diverged(t, *rate, err);
     s = graft_update_run(&t->graphs.update, &o->optim, t->step + 1, *rate, norm, err);
@@ -159,6 +165,7 @@ static graft_status evaluate(graft_trainer *t, graft_error *err)
         double loss = 0;
         const int64_t labelled = count_rows(t->job->eval, samples, count);
         s = run_batch(t, t->eval, t->job->eval, samples, count, labelled ? 1.0 / (double)labelled : 0.0, 0, &loss, err);
+        if (!s) s = end_runs(t->eval, 0, &loss, err);
         sum += loss * (double)count;
     }
     if (s) return s;
@@ -343,6 +350,16 @@ static void release(graft_trainer *t)
     graft_journal_free(&t->journal);
 }
 
+/* A device that is gone takes all with it but what was written: the sentence names it. Opening it again in this process helps with few drivers. */
+static graft_status lost(const graft_trainer *t, graft_error *err)
+{
+    const graft_error cause = *err;
+    const char *last = t->result->checkpoint;
+    if (!*last) return graft_fail(err, GRAFT_DEVICE, cause.where, "%.400s: this was in update %lld, before a first checkpoint; start anew, with a smaller save_steps", cause.message, (long long)t->step + 1);
+    return graft_fail(err, GRAFT_DEVICE, cause.where, "%.400s: this was in update %lld; the same command%s goes on from %.200s", cause.message, (long long)t->step + 1,
+                      t->o->overwrite_output_dir ? " with overwrite_output_dir=false" : "", last);
+}
+
 graft_status graft_train(const graft_train_job *job, graft_train_result *out, graft_error *err)
 {
     const graft_train_options *o = job->options;
@@ -374,6 +391,7 @@ graft_status graft_train(const graft_train_job *job, graft_train_result *out, gr
     if (!s) s = graft_order_epoch(&t.order, t.step / t.steps.updates, err);
     if (!s) s = loop(&t, err);
     if (!s) s = finish(&t, err);
+    if (s == GRAFT_DEVICE && graft_device_lost(job->device)) s = lost(&t, err);
     release(&t);
     return s;
 }

