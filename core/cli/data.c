@@ -79,8 +79,21 @@ graft_dataset_options graft_session_data_options(graft_cli *c, const char *names
         .split_special_tokens = r.split_special,
         .today = r.today,
         .cache_dir = cache_of(c),
+        .cache_from = graft_args_given(x, "tokenized_path"),
         .overwrite_cache = graft_args_flag(x, "overwrite_cache"),
     };
+}
+
+/* The training set as a stream: as many samples as the run takes. */
+static graft_status stream_options(const graft_args *x, graft_dataset_options *o, graft_error *err)
+{
+    const int64_t update = graft_args_int(x, "per_device_train_batch_size") * graft_args_int(x, "gradient_accumulation_steps"), steps = graft_args_int(x, "max_steps");
+    if (!graft_args_flag(x, "streaming")) return GRAFT_OK;
+    if (steps < 1) return graft_fail(err, GRAFT_BAD_INPUT, "streaming", "how long the run is must be said: give max_steps");
+    if (graft_args_given(x, "tokenized_path")) return graft_fail(err, GRAFT_BAD_INPUT, "tokenized_path", "with streaming nothing is kept; leave one of the two out");
+    if (update < 1 || update > INT32_MAX || steps > INT32_MAX / update) return graft_fail(err, GRAFT_BAD_INPUT, "max_steps", "%lld updates of %lld samples are more than can be counted; lower it", (long long)steps, (long long)update);
+    o->streaming = 1, o->buffer_size = graft_args_int(x, "buffer_size"), o->stream_samples = steps * update, o->stream_window = update;
+    return GRAFT_OK;
 }
 
 void graft_session_data_report(const char *what, const graft_dataset_report *r)
@@ -105,14 +118,15 @@ graft_status graft_session_data(graft_session *s, graft_dataset **train, graft_d
     if (o.cutoff_len < 2) return graft_fail(err, GRAFT_BAD_INPUT, "cutoff_len", "expected at least 2 tokens, found %lld", (long long)o.cutoff_len);
     graft_mt19937_seed(&draws, o.seed);
     o.draws = &draws;
-    graft_status status = graft_dataset_load(s->registry, &o, s->chat, s->tokenizer, train, eval, &report, err);
+    graft_status status = stream_options(x, &o, err);
+    if (!status) status = graft_dataset_load(s->registry, &o, s->chat, s->tokenizer, train, eval, &report, err);
     if (status) return status;
-    graft_session_data_report(names, &report);
+    if (!o.streaming) graft_session_data_report(names, &report);
     if (*eval) graft_log(GRAFT_LOG_INFO, "%lld samples to train on, %lld to evaluate on", (long long)graft_dataset_count(*train), (long long)graft_dataset_count(*eval));
     if (eval_names) {
         graft_dataset *none = NULL;
         o.names = eval_names;
-        o.val_size = 0;
+        o.val_size = 0, o.streaming = 0;
         status = graft_dataset_load(s->registry, &o, s->chat, s->tokenizer, eval, &none, &report, err);
         if (!status) graft_session_data_report(eval_names, &report);
         graft_dataset_free(none);

@@ -26,13 +26,6 @@ static graft_status choose_optim(const graft_args *x, graft_optim_options *o, gr
     return graft_optim_choose(o, graft_args_flag(x, "use_muon") ? "muon" : graft_args_text(x, "optim"), graft_args_text(x, "optim_args"), err);
 }
 
-static graft_status check_stage(const graft_args *x, graft_error *err)
-{
-    const char *stage = graft_args_text(x, "stage");
-    if (!strcmp(stage, "sft") || !strcmp(stage, "pt")) return GRAFT_OK;
-    return graft_fail(err, GRAFT_UNSUPPORTED, "stage", "the stage '%s' is not supported: use sft, or pt for texts without questions", stage);
-}
-
 /* include_num_input_tokens_seen: a truth value or "all", "non_padding", "no". */
 static int counts_tokens(const graft_args *x)
 {
@@ -67,7 +60,7 @@ static graft_status read_options(graft_job *j, graft_error *err)
         .save_total_limit = graft_args_int(x, "save_total_limit"),
         .seed = (uint64_t)graft_args_int(x, "seed"),
         .data_seed = graft_args_given(x, "data_seed") ? (uint64_t)graft_args_int(x, "data_seed") : UINT64_MAX,
-        .disable_shuffling = graft_args_flag(x, "disable_shuffling"),
+        .disable_shuffling = graft_args_flag(x, "disable_shuffling") || graft_args_flag(x, "streaming"), /* a stream is shuffled by itself */
         .plot_loss = graft_args_flag(x, "plot_loss"),
         .overwrite_output_dir = graft_args_flag(x, "overwrite_output_dir"),
         .include_num_input_tokens_seen = counts_tokens(x),
@@ -85,7 +78,7 @@ static graft_status read_options(graft_job *j, graft_error *err)
     if (!s) s = choose_optim(x, &j->o.optim, err);
     for (int i = 0; !s && i < j->s.n_methods && graft_args_flag(x, "use_galore"); i++)
         if (j->s.methods[i].table->files) s = graft_fail(err, GRAFT_UNSUPPORTED, "use_galore", "GaLore is for training the model's own weights, and %s trains few others: use finetuning_type full or freeze", j->s.methods[i].name);
-    return s ? s : check_stage(x, err);
+    return s;
 }
 
 /* Builds the graph once and throws it away: wrong selectors are said before any data is read, and which of its keys the method reads is known. */
@@ -102,7 +95,8 @@ graft_status graft_job_open(graft_job *j, int without_data, graft_error *err)
     graft_session *s = &j->s;
     const graft_args *x = s->c->args;
     const int has_data = !without_data || graft_args_given(x, "dataset");
-    graft_status status = check_stage(x, err);
+    graft_env_say();
+    graft_status status = graft_args_check(x, without_data, err);
     if (!status) status = graft_session_model(s, err);
     if (!status) status = graft_session_method(s, 1, err);
     if (!status) status = try_graph(s, err);
