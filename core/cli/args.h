@@ -6,6 +6,7 @@
 #define CORE_CLI_ARGS_H
 
 #include "core/base/config.h"
+#include "core/base/log.h"
 
 typedef enum graft_arg_type { GRAFT_ARG_TEXT,
                               GRAFT_ARG_LIST,
@@ -68,6 +69,12 @@ const graft_config *graft_args_config(const graft_args *x);
 /* After the plugins have read their keys: unknown keys that nobody read are an error with the nearest known one; keys that nothing acts on are named in one
  * warning (log). method: the tuning method's name for that sentence, NULL when the command has none (its keys are then left alone). */
 graft_status graft_args_finish(const graft_args *x, const char *method, graft_error *err);
+
+/* Keys of a training run that exclude or need each other, and a stage that is none here: one sentence. without_data: a plan may do without. (args_rules.c) */
+graft_status graft_args_check(const graft_args *x, int without_data, graft_error *err);
+/* Environment variables of LLaMA-Factory and ms-swift: those that ask for what a run here does not do are named; how much is said. */
+void graft_env_say(void);
+graft_log_level graft_env_verbosity(void);
 
 /* Fails: "unknown key 'lerning_rate', did you mean 'learning_rate'?" */
 graft_status graft_args_unknown(const char *place, const char *key, graft_error *err);

@@ -85,7 +85,7 @@ int graft_cli_main(int n, char *const *words, FILE *out, FILE *err)
         }
     c.arena = graft_arena_new();
     if (!c.arena) return graft_fail(&e, GRAFT_NO_MEMORY, NULL, "out of memory"), report(err, NULL, &e);
-    graft_log_to(say, &c, GRAFT_LOG_INFO);
+    graft_log_to(say, &c, graft_env_verbosity());
     int status = run(&c, n > 0 ? n - 1 : 0, words + 1, &e) ? report(err, c.command->name, &e) : 0;
     if (fflush(out) || ferror(out)) {
         graft_fail(&e, GRAFT_IO, NULL, "the output could not be written");

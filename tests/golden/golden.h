@@ -10,6 +10,7 @@
  *     gguf           TYPE.gguf, expect.safetensors                values of quantised tensors
  *     optim, sampling, tokenizer ...                              the functions of that name
  *     samples        CASE.jsonl, infer_seqlen.json, rng.json ...  the data pipeline and its functions (--data FOLDER: where tokenizers/ and datasets/ lie)
+ *     args           parse.jsonl, arguments.json, rules.json      the command line's arguments
  *     template       _index.json, NAME.json, legacy/NAME.json     chat templates
  */
 #ifndef TESTS_GOLDEN_H
@@ -108,6 +109,7 @@ int golden_gguf(golden_session *s, const char *path);
 int golden_optim(golden_session *s, const char *path);     /* optimizers, clipping */
 int golden_functions(golden_session *s, const char *path); /* schedules, sampling, tokenizer ... */
 int golden_data(golden_session *s, const char *path);      /* samples, template; one file of them: */
+int golden_args(golden_session *s, const char *path);      /* args: a folder of its files, or one of them */
 int golden_samples(golden_session *s, const char *file);
 int golden_template_file(const char *file);
 

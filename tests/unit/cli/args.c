@@ -5,6 +5,7 @@
 #include "core/cli/args_model.c"
 #include "core/cli/args_own.c"
 #include "core/cli/args_read.c"
+#include "core/cli/args_rules.c"
 #include "core/cli/args_training.c"
 #include "core/cli/args_tuning.c"
 
@@ -265,6 +266,56 @@ START_TEST(sentences)
 }
 END_TEST
 
+/* ---- rules ---------------------------------------------------------------------------------------------------------------------- */
+
+/* where NULL: accepted. */
+static void rule_says(const char *line, const char *where, const char *message)
+{
+    graft_arena *a = graft_arena_new();
+    graft_args *x = NULL;
+    ck_assert_ok(parse(a, graft_arena_printf(a, "model_name_or_path=m|dataset=a,b%s%s", *line ? "|" : "", line), &x));
+    const graft_status s = graft_args_check(x, 0, &err);
+    if (!where) ck_assert_msg(!s, "%s: %s", line, err.message);
+    else {
+        ck_assert_msg(s != GRAFT_OK, "%s was accepted", line);
+        ck_assert_str_eq(err.where, where);
+        ck_assert_str_eq(err.message, message);
+    }
+    graft_arena_free(a);
+}
+
+START_TEST(rules_hold)
+{
+    rule_says("", NULL, NULL);
+    rule_says("val_size=0.1|mask_history=true|packing=true", NULL, NULL);
+    rule_says("stage=pt|packing=false", NULL, NULL);
+    rule_says("finetuning_type=lora,adapter|use_dora=true|loraplus_lr_ratio=16", NULL, NULL);
+    rule_says("mix_strategy=interleave_over|interleave_probs=0.3,0.7", NULL, NULL);
+    rule_says("adapter_name_or_path=x|finetuning_type=full|create_new_adapter=true", NULL, NULL);
+    rule_says("quantization_bit=4", NULL, NULL);
+    rule_says("val_size=-1", "val_size", "expected 0, a share below 1 or a number of samples");
+    rule_says("val_size=0.1|eval_dataset=c", "val_size", "val_size and eval_dataset are both given: choose one");
+    rule_says("mix_strategy=interleave_over|interleave_probs=0.3", "interleave_probs", "expected one number for each set, found 1 for 2 sets");
+    rule_says("interleave_probs=0.3,0.7", "interleave_probs", "these are for mix_strategy interleave_under or interleave_over: give one of them, or leave the numbers out");
+    rule_says("image_max_pixels=10", "image_max_pixels", "it is below image_min_pixels");
+    rule_says("quantization_bit=4|adapter_name_or_path=a,b", "quantization_bit", "adapters cannot become part of a quantised base: merge them with `graft export` first");
+    rule_says("adapter_name_or_path=x|finetuning_type=full", "adapter_name_or_path", "finetuning_type full keeps no adapter: merge it with `graft export` first, or set create_new_adapter");
+    rule_says("stage=ppo", "stage", "the stage 'ppo' is not supported: use sft, or pt for texts without questions");
+}
+END_TEST
+
+/* Every term of every rule is about keys of the table. */
+START_TEST(rules_name_keys)
+{
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
+        for (const char *t = rules[i].terms; *t; t += strcspn(t, " "), t += strspn(t, " ")) {
+            char key[80];
+            snprintf(key, sizeof key, "%.*s", (int)strcspn(t + (*t == '!'), " =!<>~"), t + (*t == '!'));
+            ck_assert_msg(graft_arg_find(key) != NULL, "%s in \"%s\"", key, rules[i].terms);
+        }
+}
+END_TEST
+
 /* ---- what is said ---------------------------------------------------------------------------------------------------------------- */
 
 static char said[2000];
@@ -301,6 +352,8 @@ static void cases(TCase *tc)
     tcase_add_test(tc, mixed);
     tcase_add_test(tc, no_is_a_choice);
     tcase_add_test(tc, sentences);
+    tcase_add_test(tc, rules_hold);
+    tcase_add_test(tc, rules_name_keys);
     tcase_add_test(tc, warnings);
 }
 
