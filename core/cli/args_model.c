@@ -23,7 +23,7 @@ static const graft_arg model_args[] = {
     {"use_unsloth", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_SAME, "use the unsloth LoRA kernels", "the kernels are graft's own"},
     {"use_unsloth_gc", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_SAME, "offload checkpointed activations to host memory", "recomputation is chosen by the memory plan"},
     {"enable_liger_kernel", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_SAME, "fused kernels from liger", "the kernels are graft's own"},
-    {"moe_aux_loss_coef", GRAFT_ARG_REAL, NULL, NULL, GRAFT_ARG_REFUSED, "weight of the router balance loss", "no router balance loss is computed; leave it out"},
+    {"moe_aux_loss_coef", GRAFT_ARG_REAL, NULL, NULL, GRAFT_ARG_ACTS, "weight of the router balance loss", NULL},
     {"disable_gradient_checkpointing", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_ACTS, "keep all activations instead of recomputing", NULL},
     {"use_reentrant_gc", GRAFT_ARG_FLAG, "true", NULL, GRAFT_ARG_SAME, "reentrant variant of activation recomputation", "recomputation is chosen by the memory plan"},
     {"upcast_layernorm", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_SAME, "keep norm weights in f32", "norms are always computed in f32"},

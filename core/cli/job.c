@@ -98,6 +98,8 @@ graft_status graft_job_open(graft_job *j, int without_data, graft_error *err)
     graft_env_say();
     graft_status status = graft_args_check(x, without_data, err);
     if (!status) status = graft_session_model(s, err);
+    if (!status) s->model->balance = graft_args_real(x, "moe_aux_loss_coef");
+    if (!status && !(s->model->balance >= 0 && s->model->balance < 1e6)) status = graft_fail(err, GRAFT_BAD_INPUT, "moe_aux_loss_coef", "expected a number from 0, found %g", s->model->balance);
     if (!status) status = graft_session_method(s, 1, err);
     if (!status) status = try_graph(s, err);
     if (!status) status = graft_args_finish(x, s->names, err);

@@ -7,6 +7,7 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/json.h"
+#include "core/model/balance.h"
 #include "core/model/kvcache.h"
 #include "core/model/method_start.h"
 
@@ -154,16 +155,22 @@ static void make_logits(graft_graph *g, const inputs *in, const graft_model_outp
     graft_graph_output(g, "logits", z);
 }
 
-static graft_value make_loss(graft_graph *g, const inputs *in, const graft_model_outputs *out, graft_purpose purpose)
+/* Returns what gradients start from, or for LOSS the plain loss, whose rows are read too. */
+static graft_value make_loss(const graft_model *m, graft_graph *g, const inputs *in, const graft_model_outputs *out, graft_purpose purpose)
 {
     const int64_t labelled[] = {GRAFT_DIM_LABELLED};
     graft_builder *b = g->builder;
     const graft_value labels = graft_graph_input(g, "labels", GRAFT_I32, 1, labelled), weight = graft_graph_input(g, "label_weight", GRAFT_F32, 1, labelled);
-    graft_value loss = graft_linear_cross_entropy(b, graft_gather(b, out->hidden, in->label_rows), out->head, labels, weight, out->softcap, out->scale);
+    const graft_value plain = graft_linear_cross_entropy(b, graft_gather(b, out->hidden, in->label_rows), out->head, labels, weight, out->softcap, out->scale);
     const graft_value penalty = purpose == GRAFT_FOR_TRAIN ? graft_graph_penalty(g) : graft_null_value();
+    const double balance = graft_balance_weight(m);
+    const graft_value experts = balance > 0.0 ? graft_balance_loss(g) : graft_null_value();
+    if (balance > 0.0 && !experts.id) graft_graph_error(g, "moe_aux_loss_coef needs a model with experts that a router's softmax chooses; leave it out");
+    graft_value loss = plain;
     if (penalty.id) loss = graft_add(b, loss, penalty);
+    if (experts.id) loss = graft_add(b, loss, graft_scale(b, experts, balance));
     graft_graph_output(g, "loss", loss);
-    return loss;
+    return purpose == GRAFT_FOR_TRAIN ? loss : plain;
 }
 
 static int trains_something(const graft_graph *g)
@@ -173,14 +180,14 @@ static int trains_something(const graft_graph *g)
     return 0;
 }
 
-static graft_status add_objective(graft_graph *g, const inputs *in, const graft_model_outputs *out, graft_purpose purpose, graft_error *err)
+static graft_status add_objective(const graft_model *m, graft_graph *g, const inputs *in, const graft_model_outputs *out, graft_purpose purpose, graft_error *err)
 {
     if (purpose == GRAFT_FOR_FORWARD || purpose == GRAFT_FOR_GENERATE) {
         make_logits(g, in, out);
         const graft_status status = graft_graph_narrow(g, in->label_rows, err);
         return !status && purpose == GRAFT_FOR_GENERATE ? graft_graph_cache_attention(g, err) : status;
     }
-    const graft_value loss = make_loss(g, in, out, purpose);
+    const graft_value loss = make_loss(m, g, in, out, purpose);
     if (purpose == GRAFT_FOR_LOSS) {
         graft_graph_output(g, "nll", g->builder->api->output(g->builder, loss, 1));
         return graft_graph_narrow(g, in->label_rows, err);
@@ -240,7 +247,7 @@ static graft_status build(const graft_model *m, const graft_config *config, graf
         return graft_fail(err, GRAFT_UNSUPPORTED, m->path, "this model's head is its embedding, and its architecture has no other: an adapter cannot train one of them whole");
     }
     if (!status) status = graft_graph_check_selectors(g, err);
-    if (!status) status = add_objective(g, &in, &out, purpose, err);
+    if (!status) status = add_objective(m, g, &in, &out, purpose, err);
     if (status) return status;
     graft_graph_prune(g);
     return graft_graph_check(g, err);

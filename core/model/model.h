@@ -22,6 +22,7 @@ typedef struct graft_model {
     const graft_active_method *merged;
     const char *const        *merged_from;
     int                       n_merged;
+    double                    balance; /* weight of the experts' load-balancing loss; 0: as config.json says (balance.h) */
     graft_dtype              base_dtype; /* how frozen weights are held (hold.h); 0: as the files store them */
 } graft_model;
 

@@ -3,6 +3,7 @@
 
 #include "core/base/error.h"
 #include "core/base/log.h"
+#include "core/model/balance.h"
 
 #include <string.h>
 
@@ -13,7 +14,7 @@ graft_status graft_train_look(const graft_train_job *job, int64_t *virtual_token
     graft_graph *g = NULL;
     *virtual_tokens = 0;
     const graft_status s = graft_model_graph(job->model, job->methods, job->n_methods, GRAFT_FOR_LOSS, &g, err);
-    if (!s) *virtual_tokens = graft_graph_virtual_tokens(g), *penalty = graft_graph_has_penalty(g);
+    if (!s) *virtual_tokens = graft_graph_virtual_tokens(g), *penalty = graft_graph_has_penalty(g) || graft_balance_weight(job->model) > 0.0; /* a mean over the run's tokens: runs cannot be split */
     graft_graph_free(g);
     return s;
 }

@@ -23,7 +23,7 @@ def expect(folder, model, tokenizer):
     """Logits of the texts, in the flat layout that the golden program reads."""
     ids = [tokenizer(t, add_special_tokens=False).input_ids for t in texts]
     with torch.no_grad():
-        logits = torch.cat([model(input_ids=torch.tensor([x])).logits[0].float() for x in ids])
+        logits = torch.cat([model(input_ids=torch.tensor([x])).logits[0, -len(x) :].float() for x in ids])
     flat = torch.tensor(sum(ids, []), dtype=torch.int32)
     labels = flat.clone()
     borders = torch.tensor([0] + list(torch.tensor([len(x) for x in ids]).cumsum(0)), dtype=torch.int32)
@@ -35,6 +35,24 @@ def expect(folder, model, tokenizer):
     loss = torch.nn.functional.cross_entropy(logits[rows].double(), torch.tensor(wanted)).reshape(())
     save_file({"flat.input_ids": flat, "flat.labels": labels, "flat.cu_seqlens": borders, "logits": logits.contiguous(), "loss": loss},
               os.path.join(folder, "expect.safetensors"))
+
+
+# every method whose files are PEFT's: after a few updates, PEFT's logits with its adapter and ours
+methods = {
+    "rslora": "finetuning_type=lora lora_rank=4 use_rslora=true learning_rate=1e-3",
+    "dora": "finetuning_type=lora lora_rank=4 use_dora=true learning_rate=1e-3",
+    "pissa": "finetuning_type=lora lora_rank=4 pissa_init=true pissa_iter=-1 learning_rate=1e-4",
+    "olora": "finetuning_type=lora lora_rank=4 init_lora_weights=olora learning_rate=1e-4",
+    "patterns": "finetuning_type=lora lora_rank=4 rank_pattern={q_proj: 8} alpha_pattern={v_proj: 3} lora_target=q_proj,v_proj learning_rate=1e-3",
+    "whole_modules": "finetuning_type=lora lora_rank=4 lora_target=q_proj additional_target=lm_head learning_rate=1e-3",
+    "adalora": "finetuning_type=adalora init_r=4 learning_rate=1e-2",
+    "ia3": "finetuning_type=ia3 learning_rate=1e-2",
+    "llama_adapter": "finetuning_type=llama_adapter learning_rate=3e-2",
+    "prefix": "finetuning_type=prefix num_virtual_tokens=4 learning_rate=1e-2",
+    "prefix_projection": "finetuning_type=prefix num_virtual_tokens=4 prefix_projection=true encoder_hidden_size=32 learning_rate=1e-2",
+    "prompt": "finetuning_type=prompt num_virtual_tokens=4 learning_rate=1e-2",
+    "ptuning": "finetuning_type=ptuning num_virtual_tokens=4 encoder_hidden_size=32 learning_rate=1e-3",
+}
 
 
 def load(folder):
@@ -52,4 +70,16 @@ expect(base, load(base), tokenizer)
 expect(adapter, PeftModel.from_pretrained(load(base), adapter).eval(), tokenizer)
 json.dump({"base": "../base"}, open(os.path.join(adapter, "expect.json"), "w"))
 expect(merged, load(merged), tokenizer)
-sys.exit(subprocess.run([os.path.join(build, "tests", "golden"), base, adapter, merged]).returncode)
+folders = []
+for name in sys.argv[1:] or methods:
+    words, rest = [], methods[name]
+    while rest:  # key=value, where a value in braces may hold blanks
+        end = rest.find("}") + 1 if rest.split("=", 1)[1].startswith("{") else (rest + " ").find(" ")
+        words.append(rest[:end])
+        rest = rest[end:].strip()
+    folder = os.path.join(out, name)
+    graft("train", os.path.join(root, "examples", "demo.yaml"), f"model_name_or_path={base}", f"registry={root}/demo/registry.json", "max_steps=3", "per_device_train_batch_size=1", f"output_dir={folder}", *words)
+    expect(folder, PeftModel.from_pretrained(load(base), folder).eval(), tokenizer)
+    json.dump({"base": "../base"}, open(os.path.join(folder, "expect.json"), "w"))
+    folders.append(folder)
+sys.exit(subprocess.run([os.path.join(build, "tests", "golden"), base, adapter, merged, *folders]).returncode)

@@ -27,7 +27,6 @@ static graft_status build(void *self, const graft_config *cfg, graft_builder *b,
     own.m.window = graft_sliding_window(cfg);
     own.experts = graft_dim(cfg, "num_local_experts", 8);
     own.chosen = graft_dim(cfg, "num_experts_per_tok", 2);
-    if (graft_flag(cfg, "output_router_logits", 0)) cfg->api->error(cfg, "output_router_logits", "must be false: the load-balancing loss is not computed");
     return graft_decoder_build(b, cfg, &own.m, in, out, block);
 }
 

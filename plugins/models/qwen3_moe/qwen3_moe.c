@@ -47,7 +47,6 @@ static graft_status build(void *self, const graft_config *cfg, graft_builder *b,
     own.normed = graft_flag(cfg, "norm_topk_prob", 0);
     own.dense_layers = cfg->api->value(cfg, "mlp_only_layers");
     if (own.dense_layers && own.dense_layers->type != GRAFT_JSON_ARRAY) cfg->api->error(cfg, "mlp_only_layers", "must be a list of numbers of layers");
-    if (graft_flag(cfg, "output_router_logits", 0)) cfg->api->error(cfg, "output_router_logits", "must be false: the load-balancing loss is not computed");
     return graft_decoder_build(b, cfg, &own.m, in, out, block);
 }
 
