@@ -38,13 +38,18 @@ static graft_status devices(void *self, graft_device_info *out, int32_t room, in
     (void)self, (void)err;
     *n = 0;
     if (room < 1) return GRAFT_OK;
+#if defined(__aarch64__)
+    static const int scores[] = {200};
+    static const char *const reasons[] = {"NEON kernels"};
+#else
     static const int scores[] = {110, 200, 250};
+    static const char *const reasons[] = {"portable vector code: no AVX2 and FMA here", "AVX2 and FMA kernels", "AVX-512 kernels"};
+#endif
     const cpu_isa isa = cpu_best_isa();
     const uint32_t size = out->size ? out->size : (uint32_t)sizeof *out;
     graft_device_info d = {.size = (uint32_t)sizeof d, .score = scores[isa]};
     cpu_model_name(d.name, sizeof d.name);
     cpu_memory(&d.memory_total, &d.memory_free);
-    static const char *const reasons[] = {"portable vector code: no AVX2 and FMA here", "AVX2 and FMA kernels", "AVX-512 kernels"};
     memcpy(d.reason, reasons[isa], strlen(reasons[isa]) + 1);
     memcpy(out, &d, size < sizeof d ? size : sizeof d);
     *n = 1;

@@ -67,8 +67,31 @@ void cpu_restore_denormals(unsigned state) { __builtin_ia32_ldmxcsr(state); }
 static cpu_isa processor_isa(void) { return CPU_SCALAR; }
 uint32_t cpu_processor_compute(void) { return 1u << CPU_F32; }
 void cpu_model_name(char *out, size_t room) { snprintf(out, room, "processor"); }
-unsigned cpu_flush_denormals(void) { return 0; }
+#if defined(__aarch64__)
+/* Bit 24 of FPCR flushes denormal operands and results. */
+unsigned cpu_flush_denormals(void)
+{
+    uint64_t before;
+    __asm__ volatile("mrs %0, fpcr"
+                     : "=r"(before));
+    __asm__ volatile("msr fpcr, %0"
+                     :
+                     : "r"(before | 1u << 24));
+    return (unsigned)before;
+}
+void cpu_restore_denormals(unsigned state)
+{
+    __asm__ volatile("msr fpcr, %0"
+                     :
+                     : "r"((uint64_t)state));
+}
+#else
+unsigned cpu_flush_denormals(void)
+{
+    return 0;
+}
 void cpu_restore_denormals(unsigned state) { (void)state; }
+#endif
 
 #endif
 

@@ -19,6 +19,15 @@ enum { LANES = 2 * VW,
        B_HEAD = NH * 4 };
 _Static_assert((int)MR <= 16, "a row's scale each");
 
+#if defined(__AVX512FP16__)
+typedef __m512h vh;
+INLINE vh h_zero(void) { return _mm512_setzero_ph(); }
+INLINE vh h_load(const uint16_t *p) { return _mm512_loadu_ph(p); }
+INLINE vh h_pair(uint32_t twice) { return (vh)_mm512_set1_epi32((int)twice); }
+INLINE vh h_fma(vh a, vh b, vh c) { return _mm512_fmadd_ph(a, b, c); }
+INLINE vf h_part(vh a, int part) { return (vf)_mm512_cvtph_ps(part ? _mm512_extracti64x4_epi64((__m512i)a, 1) : _mm512_castsi512_si256((__m512i)a)); }
+INLINE void h_keep(uint16_t *to, vf v) { _mm256_storeu_si256((__m256i *)(void *)to, _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT)); }
+#else
 INLINE uint16_t half_of(float f)
 {
     union {
@@ -36,15 +45,6 @@ INLINE uint16_t half_of(float f)
     return (uint16_t)(sign | (((size + 0xfff + (size >> 13 & 1)) >> 13) - 0x1c000));
 }
 
-#if defined(__AVX512FP16__)
-typedef __m512h vh;
-INLINE vh h_zero(void) { return _mm512_setzero_ph(); }
-INLINE vh h_load(const uint16_t *p) { return _mm512_loadu_ph(p); }
-INLINE vh h_pair(uint32_t twice) { return (vh)_mm512_set1_epi32((int)twice); }
-INLINE vh h_fma(vh a, vh b, vh c) { return _mm512_fmadd_ph(a, b, c); }
-INLINE vf h_part(vh a, int part) { return (vf)_mm512_cvtph_ps(part ? _mm512_extracti64x4_epi64((__m512i)a, 1) : _mm512_castsi512_si256((__m512i)a)); }
-INLINE void h_keep(uint16_t *to, vf v) { _mm256_storeu_si256((__m256i *)(void *)to, _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT)); }
-#else
 typedef struct vh {
     float x[LANES];
 } vh;

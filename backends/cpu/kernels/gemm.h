@@ -16,6 +16,10 @@ enum { MR = 12,
 enum { MR = 6,
        NV = 2,
        KC_MOST = 256 };
+#elif defined(__aarch64__)
+enum { MR = 8,
+       NV = 2,
+       KC_MOST = 256 };
 #else
 enum { MR = 4,
        NV = 2,

@@ -1,5 +1,5 @@
-/* vec.h - one name for the vector registers of three instruction sets. VW floats a vector: 16 (AVX-512), 8 (AVX2), 4 (any compiler with
- * vector extensions). + - * / work on vf and vi as they are; -ffp-contract=off keeps v_fma the only fused multiply-add.
+/* vec.h - one name for the vector registers of the instruction sets. VW floats a vector: 16 (AVX-512), 8 (AVX2), 4 (NEON, and any compiler
+ * with vector extensions). + - * / work on vf and vi as they are; -ffp-contract=off keeps v_fma the only fused multiply-add.
  * Also K(name): the name with the instruction set appended, for what a kernel file shares with others. */
 #ifndef CPU_KERNELS_VEC_H
 #define CPU_KERNELS_VEC_H
@@ -25,6 +25,9 @@ enum { VW = 16 };
 enum { VW = 8 };
 #else
 enum { VW = 4 };
+#if defined(__aarch64__)
+#include <arm_neon.h>
+#endif
 #endif
 typedef float vf __attribute__((vector_size(VW * 4)));
 typedef int32_t vi __attribute__((vector_size(VW * 4)));
@@ -63,6 +66,8 @@ INLINE vf v_fma(vf a, vf b, vf c)
     return _mm512_fmadd_ps(a, b, c);
 #elif defined(__AVX2__)
     return _mm256_fmadd_ps(a, b, c);
+#elif defined(__aarch64__)
+    return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
 #else
     return a * b + c;
 #endif
@@ -94,6 +99,8 @@ INLINE vf v_sqrt(vf a)
     return _mm512_sqrt_ps(a);
 #elif defined(__AVX2__)
     return _mm256_sqrt_ps(a);
+#elif defined(__aarch64__)
+    return (vf)vsqrtq_f32((float32x4_t)a);
 #else
     for (int i = 0; i < VW; i++) a[i] = __builtin_sqrtf(a[i]);
     return a;
