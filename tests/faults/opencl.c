@@ -29,11 +29,20 @@ static const char binary_text[] = "a fake binary";
 PUBLIC fake_cl *fake_cl_state(void);
 PUBLIC fake_cl *fake_cl_state(void) { return &state; }
 
+/* For programs of their own: switches from the environment, once. */
+static void listen(void)
+{
+    const char *devices_wanted = getenv("FAKE_CL_DEVICES"), *memory = getenv("FAKE_CL_MEMORY"), *lost = getenv("FAKE_CL_LOST_AFTER");
+    if (devices_wanted) state.n_devices = atoi(devices_wanted);
+    if (memory) state.memory = atoll(memory);
+    if (lost) state.lost_after = atoll(lost);
+    state.broken |= getenv("FAKE_CL_BROKEN") != NULL;
+}
+
 /* Counts a call; the code that it has to fail with, or CL_SUCCESS. */
 static cl_int fails(const char *name)
 {
-    const char *lost = state.calls++ == 0 ? getenv("FAKE_CL_LOST_AFTER") : NULL;
-    if (lost) state.lost_after = atoll(lost);
+    if (state.calls++ == 0) listen();
     if (state.lost_after && state.launches >= state.lost_after) return CL_INVALID_COMMAND_QUEUE;
     if (state.fail_at == 0 || state.calls != state.fail_at) return CL_SUCCESS;
     state.failed = name;
@@ -122,6 +131,7 @@ cl_context clCreateContext(const intptr_t *p, cl_uint n, const cl_device_id *d, 
 {
     (void)p, (void)n, (void)d, (void)notice, (void)user;
     MAYBE_NULL(code);
+    if (set(code, state.broken ? CL_OUT_OF_RESOURCES : CL_SUCCESS) != CL_SUCCESS) return NULL;
     return object(8);
 }
 cl_int clReleaseContext(cl_context c)
