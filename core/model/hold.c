@@ -15,6 +15,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { PIECE = 1 << 21 }; /* elements that are read at a time */
+
 /* ---- which type ------------------------------------------------------------------------------------------------------------------------------- */
 
 /* As the graph names and shapes it: so do GGUF files, and folders that hold a stack of experts whole. */
@@ -215,32 +217,38 @@ static graft_status encode(const graft_model *m, graft_dtype t, int64_t n, int64
     return GRAFT_OK;
 }
 
+/* Rows of the file that lie as the store wants them, or become so one by one: a piece at a time, so that nothing is twice in memory. */
+static graft_status load_rows(const graft_model *m, const graft_stored_part *part, const graft_weight_info *t, graft_store *s, int at, graft_hold_room *room, graft_error *err)
+{
+    const graft_dtype held = graft_store_shape(s, at).dtype;
+    const int64_t columns = graft_weights_columns(t), rows = part->elements / columns, most = columns < PIECE ? PIECE / columns : 1;
+    const int same = (int)held == t->dtype && held != GRAFT_F32;
+    graft_status status = GRAFT_OK;
+    for (int64_t row = 0; row < rows && !status; row += most) {
+        const int64_t n = (rows - row < most ? rows - row : most), elements = n * columns;
+        const int64_t offset = graft_dtype_bytes(held, part->first + row * columns), bytes = graft_dtype_bytes(held, elements);
+        if (same ? NEED(room, bytes, bytes) : NEED(room, numbers, elements)) return no_room(m, elements, err);
+        if (same) graft_weights_read_stored(t, row, n, room->bytes);
+        else status = graft_weights_read_rows(t, row, n, room->numbers, err);
+        if (!status && !same && held != GRAFT_F32) status = encode(m, held, elements, columns, room, err);
+        if (!status) status = graft_store_write_at(s, at, offset, held == GRAFT_F32 ? (const void *)room->numbers : room->bytes, bytes, err);
+    }
+    return status;
+}
+
 /* One matrix or vector of the file into its place in the store. */
 static graft_status load_part(const graft_model *m, const graft_graph *g, const graft_value_info *leaf, const graft_stored_part *part, const graft_weight_info *t, graft_store *s, int at, graft_hold_room *room, graft_error *err)
 {
     const graft_dtype held = graft_store_shape(s, at).dtype;
     const graft_dtype numbers = held == GRAFT_F32 ? graft_hold_numbers(m, g, leaf) : held;
     const int64_t offset = graft_dtype_bytes(held, part->first), bytes = graft_dtype_bytes(held, part->elements), columns = leaf->shape.rank ? leaf->shape.dims[leaf->shape.rank - 1] : 1;
+    const int narrowed = held == GRAFT_F32 && numbers != held && (int)numbers != t->dtype; /* the numbers of a type that this device cannot read */
     graft_status status = check_part(leaf, part, t, err);
     if (status || !part->elements) return status;
-    if (held != GRAFT_F32 && (int)held == t->dtype && !part->transposed) {
-        if (!t->unpermute) {
-            status = graft_store_write_at(s, at, offset, t->data, bytes, err);
-            graft_weights_forget(t);
-            return status;
-        }
-        if (NEED(room, bytes, bytes)) return no_room(m, part->elements, err);
-        graft_weights_read_stored(t, room->bytes);
-        return graft_store_write_at(s, at, offset, room->bytes, bytes, err);
-    }
+    if (!part->transposed && !graft_is_packed(held) && !narrowed) return load_rows(m, part, t, s, at, room, err);
     status = read_numbers(m, part, t, room, err);
-    if (status) return status;
-    if (held == GRAFT_F32 && numbers != held && (int)numbers != t->dtype) { /* the numbers of a type that this device cannot read */
-        status = encode(m, numbers, part->elements, columns, room, err);
-        if (!status) graft_widen(numbers, room->bytes, part->elements, room->numbers);
-    } else if (held != GRAFT_F32) {
-        status = encode(m, held, part->elements, columns, room, err);
-    }
+    if (!status && (held != GRAFT_F32 || narrowed)) status = encode(m, numbers, part->elements, columns, room, err);
+    if (!status && narrowed) graft_widen(numbers, room->bytes, part->elements, room->numbers);
     return status ? status : graft_store_write_at(s, at, offset, held == GRAFT_F32 ? (const void *)room->numbers : room->bytes, bytes, err);
 }
 

@@ -249,24 +249,26 @@ int64_t graft_weights_elements(const graft_weight_info *t)
 typedef struct reading {
     const graft_weight_info *t;
     float *out;
-    uint8_t *raw; /* not NULL: bytes as they are stored go here */
+    uint8_t *raw;       /* not NULL: bytes as they are stored go here */
+    int64_t begin, end; /* rows that are read; the first of them goes to out */
     int64_t rows, columns, rows_per_task, row_bytes;
 } reading;
 
-/* n rows of the file from row `from` to row `to` of the result. */
+/* n rows of the file from row `from` on become rows `to` .. of the result. */
 static void copy_rows(const reading *r, int64_t from, int64_t to, int64_t n)
 {
     const uint8_t *data = r->t->data + from * r->row_bytes;
+    to -= r->begin;
     if (r->raw) memcpy(r->raw + to * r->row_bytes, data, (size_t)(n * r->row_bytes));
     else r->t->storage->to_f32(data, r->out + to * r->columns, n * r->columns / r->t->storage->block);
 }
 
-/* Rows [first, last) of the result. An unpermuted tensor has its heads' rows interleaved in the file: row (head, half, pair) of the result
+/* A task's rows of the result. An unpermuted tensor has its heads' rows interleaved in the file: row (head, half, pair) of the result
  * is row (head, pair, half) of the file. */
 static void read_rows(void *ctx, int64_t task)
 {
     const reading *r = ctx;
-    const int64_t first = task * r->rows_per_task, end = first + r->rows_per_task, last = end < r->rows ? end : r->rows;
+    const int64_t first = r->begin + task * r->rows_per_task, end = first + r->rows_per_task, last = end < r->end ? end : r->end;
     if (!r->t->unpermute) {
         copy_rows(r, first, first, last - first);
         return;
@@ -280,29 +282,38 @@ static void read_rows(void *ctx, int64_t task)
     }
 }
 
-static void read_all(reading *r)
+int64_t graft_weights_columns(const graft_weight_info *t)
 {
-    const graft_weight_info *t = r->t;
+    return !t->rank || (t->rank == 1 && t->storage->block == 1) ? 1 : t->dims[t->rank - 1]; /* a bias: each element is a row of its own */
+}
+
+static void read_some(reading r, int64_t first, int64_t n)
+{
+    const graft_storage *s = r.t->storage;
+    const int64_t elements = graft_weights_elements(r.t);
+    if (!elements || n <= 0) return;
+    r.columns = graft_weights_columns(r.t);
+    r.rows = elements / r.columns;
+    r.begin = first, r.end = first + n;
+    r.row_bytes = r.columns / s->block * s->bytes;
+    r.rows_per_task = (CHUNK + r.columns - 1) / r.columns;
+    graft_parallel((n + r.rows_per_task - 1) / r.rows_per_task, read_rows, &r);
+    /* it is in the caller's hands now: not twice in memory */
+    if (!r.t->unpermute) graft_map_forget(r.t->data + first * r.row_bytes, n * r.row_bytes);
+    else if (r.end == r.rows) graft_map_forget(r.t->data, r.t->bytes);
+}
+
+graft_status graft_weights_read_rows(const graft_weight_info *t, int64_t first, int64_t n, float *out, graft_error *err)
+{
     const graft_storage *s = t->storage;
-    const int64_t n = graft_weights_elements(t);
-    if (!n) return;
-    r->columns = t->rank ? t->dims[t->rank - 1] : 1;
-    if (t->rank == 1 && s->block == 1) r->columns = 1; /* a bias: each element is a row of its own */
-    r->rows = n / r->columns;
-    r->row_bytes = r->columns / s->block * s->bytes;
-    r->rows_per_task = (CHUNK + r->columns - 1) / r->columns;
-    graft_parallel((r->rows + r->rows_per_task - 1) / r->rows_per_task, read_rows, r);
-    graft_weights_forget(t); /* it is in the caller's hands now: not twice in memory */
+    if (!s->to_f32) return graft_fail(err, GRAFT_UNSUPPORTED, t->file, "tensor \"%.200s\" has the type %s, which this version cannot read; convert the model to BF16 or Q8_0", t->stored, s->name);
+    read_some((reading){.t = t, .out = out}, first, n);
+    return GRAFT_OK;
 }
 
 graft_status graft_weights_read_f32(const graft_weight_info *t, float *out, graft_error *err)
 {
-    const graft_storage *s = t->storage;
-    if (!s->to_f32) return graft_fail(err, GRAFT_UNSUPPORTED, t->file, "tensor \"%.200s\" has the type %s, which this version cannot read; convert the model to BF16 or Q8_0", t->stored, s->name);
-    read_all(&(reading){.t = t, .out = out});
-    return GRAFT_OK;
+    return graft_weights_read_rows(t, 0, graft_weights_elements(t) / (graft_weights_columns(t) > 0 ? graft_weights_columns(t) : 1), out, err);
 }
 
-void graft_weights_read_stored(const graft_weight_info *t, uint8_t *out) { read_all(&(reading){.t = t, .raw = out}); }
-
-void graft_weights_forget(const graft_weight_info *t) { graft_map_forget(t->data, t->bytes); }
+void graft_weights_read_stored(const graft_weight_info *t, int64_t first, int64_t n, uint8_t *out) { read_some((reading){.t = t, .raw = out}, first, n); }

@@ -29,9 +29,11 @@ const graft_weight_info *graft_weights_at(const graft_weights *w, int64_t i);
 const graft_weight_info *graft_weights_find(const graft_weights *w, const char *name);
 /* The whole tensor as f32 (dequantised, rotary rows put back in order) into out, on all threads; a type that cannot be read is an error. */
 graft_status graft_weights_read_f32(const graft_weight_info *t, float *out, graft_error *err);
-/* The tensor's bytes as they are stored, rotary rows put back in order; and letting go of the file's pages after reading t->data. */
-void         graft_weights_read_stored(const graft_weight_info *t, uint8_t *out);
-void         graft_weights_forget(const graft_weight_info *t);
+/* n rows from `first` on, as f32 and as they are stored. A row is graft_weights_columns elements: the last dimension, 1 of a vector. The file's pages are
+ * let go of afterwards. */
+graft_status graft_weights_read_rows(const graft_weight_info *t, int64_t first, int64_t n, float *out, graft_error *err);
+void         graft_weights_read_stored(const graft_weight_info *t, int64_t first, int64_t n, uint8_t *out);
+int64_t      graft_weights_columns(const graft_weight_info *t);
 int64_t      graft_weights_elements(const graft_weight_info *t);
 
 /* GGUF only: metadata as a JSON object (arrays of over 16 elements too), and renaming by the model plugin's tables. */
