@@ -26,6 +26,7 @@ static const graft_arg own_args[] = {
     {"new_tokens", GRAFT_ARG_INT, "64", NULL, GRAFT_ARG_ACTS, "bench generate: tokens of the answer", NULL},
     {"rounds", GRAFT_ARG_INT, "5", NULL, GRAFT_ARG_ACTS, "bench: how often to measure, after a first time", NULL},
     {"file", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "data show: a data file that no registry names", NULL},
+    {"plot", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "data report: a PNG of the samples' lengths", NULL},
     {"export_dtype", GRAFT_ARG_TEXT, NULL, "f32|bf16|f16", GRAFT_ARG_ACTS, "export: number type of the weights, default the model's own", NULL},
     {"purpose", GRAFT_ARG_TEXT, "train", "train|loss|generate|forward", GRAFT_ARG_ACTS, "graph: what the graph is for", NULL},
     {"name", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "plugin add: name of the entry", NULL},

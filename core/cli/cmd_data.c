@@ -1,7 +1,11 @@
-/* core/cli/cmd_data.c - graft data list: the datasets of the registry; graft data show: samples as they will be learned. */
+/* core/cli/cmd_data.c - graft data list: the datasets of the registry; show: samples as they will be learned; report: what a whole set amounts to;
+ * template: a conversation as a chat template writes it. */
 #include "core/base/error.h"
+#include "core/base/file.h"
 #include "core/cli/session.h"
+#include "core/train/plot.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -113,19 +117,30 @@ static graft_status show_samples(graft_session *s, const graft_dataset *d, graft
     return status;
 }
 
+/* Model, template and the samples that --file or dataset name. */
+static graft_status open_samples(graft_session *s, int64_t most, graft_dataset_options *o, graft_dataset **train, graft_dataset **eval, graft_dataset_report *report, graft_error *err)
+{
+    const graft_args *x = s->c->args;
+    const char *file = graft_args_text(x, "file"), *names = file ? file : graft_args_text(x, "dataset");
+    if (!names) return graft_fail(err, GRAFT_BAD_INPUT, "dataset", "no data was named: give --dataset NAME or --file FILE");
+    *o = graft_session_data_options(s->c, names);
+    if (most && !graft_args_given(x, "max_samples")) o->max_samples = most;
+    if (!most) o->val_size = graft_args_real(x, "val_size");
+    graft_status status = graft_session_model(s, err);
+    if (!status) status = graft_session_template(s, err);
+    if (!status) status = graft_session_template_look(s, err);
+    return status ? status : graft_dataset_load(s->registry, o, s->chat, s->tokenizer, train, eval, report, err);
+}
+
 static graft_status show(graft_cli *c, graft_error *err)
 {
     graft_session s = {.c = c};
-    const graft_args *x = c->args;
-    const char *file = graft_args_text(x, "file"), *names = file ? file : graft_args_text(x, "dataset");
     graft_dataset *train = NULL, *eval = NULL;
     graft_dataset_report report = {0};
-    if (!names) return graft_fail(err, GRAFT_BAD_INPUT, "dataset", "no data was named: give --dataset NAME or --file FILE");
-    const graft_dataset_options o = {.names = names, .dataset_dir = graft_args_text(x, "dataset_dir"), .cutoff_len = graft_args_int(x, "cutoff_len"), .max_samples = graft_args_given(x, "max_samples") ? graft_args_int(x, "max_samples") : 3, .train_on_prompt = graft_args_flag(x, "train_on_prompt"), .mask_history = graft_args_flag(x, "mask_history"), .seed = (uint64_t)graft_args_int(x, "seed"), .default_system = graft_args_text(x, "default_system")};
-    graft_status status = graft_session_model(&s, err);
-    if (!status) status = graft_session_template(&s, err);
-    if (!status) status = graft_dataset_load(s.registry, &o, s.chat, s.tokenizer, &train, &eval, &report, err);
+    graft_dataset_options o;
+    graft_status status = open_samples(&s, 3, &o, &train, &eval, &report, err);
     if (!status) status = show_samples(&s, train, err);
+    if (!status && report.bad) fprintf(c->err, "%lld bad records were skipped, first %s\n", (long long)report.bad, report.first_bad ? report.first_bad : "");
     if (!status && report.dropped) fprintf(c->err, "%lld of %lld records were dropped, first %s\n", (long long)report.dropped, (long long)report.records, report.first_drop ? report.first_drop : "");
     if (!status && report.truncated) fprintf(c->err, "%lld records are longer than cutoff_len and lost %lld tokens\n", (long long)report.truncated, (long long)report.tokens_cut);
     graft_dataset_free(train);
@@ -134,12 +149,172 @@ static graft_status show(graft_cli *c, graft_error *err)
     return status;
 }
 
+/* ---- report ---------------------------------------------------------------------------------------------------------------------- */
+
+enum { BARS = 40 };
+
+typedef struct summary {
+    graft_dataset_report r;
+    int64_t samples, eval, shortest, longest, median, twice, leaks;
+    double answers; /* of 100 tokens */
+    int64_t bars[BARS];
+    double width; /* of a bar, in tokens */
+} summary;
+
+static int by_size(const void *a, const void *b)
+{
+    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static graft_status measure(const graft_dataset *d, summary *m, graft_error *err)
+{
+    const int64_t n = m->samples = graft_dataset_count(d);
+    int64_t *sizes = graft_calloc((size_t)n + 1, sizeof *sizes);
+    if (!sizes) return graft_fail(err, GRAFT_NO_MEMORY, NULL, "out of memory for %lld samples", (long long)n);
+    for (int64_t i = 0; i < n; i++) sizes[i] = graft_dataset_measure(d, i).n;
+    qsort(sizes, (size_t)n, sizeof *sizes, by_size);
+    m->shortest = n ? sizes[0] : 0, m->longest = n ? sizes[n - 1] : 0, m->median = n ? sizes[n / 2] : 0;
+    m->width = m->longest < BARS ? 1 : (double)(m->longest + BARS) / BARS;
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t at = (int64_t)((double)sizes[i] / m->width);
+        m->bars[at < BARS ? at : BARS - 1]++;
+    }
+    graft_free(sizes);
+    return GRAFT_OK;
+}
+
+static void report_json(graft_cli *c, const summary *m, const char *plot)
+{
+    const struct {
+        const char *key;
+        int64_t v;
+    } rows[] = {{"records", m->r.records}, {"bad", m->r.bad}, {"kept", m->r.kept}, {"dropped", m->r.dropped}, {"overlong", m->r.overlong}, {"truncated", m->r.truncated}, {"tokens_cut", m->r.tokens_cut}, {"tokens", m->r.tokens}, {"labelled", m->r.labelled}, {"samples", m->samples}, {"eval_samples", m->eval}, {"shortest", m->shortest}, {"median", m->median}, {"longest", m->longest}, {"twice", m->twice}, {"leaks", m->leaks}};
+    graft_json *o = graft_json_new(c->arena, GRAFT_JSON_OBJECT);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) graft_json_put(c->arena, o, rows[i].key, graft_json_int(c->arena, rows[i].v));
+    if (m->r.first_drop) graft_json_put(c->arena, o, "first_drop", graft_json_text(c->arena, m->r.first_drop, strlen(m->r.first_drop)));
+    if (m->r.first_bad) graft_json_put(c->arena, o, "first_bad", graft_json_text(c->arena, m->r.first_bad, strlen(m->r.first_bad)));
+    if (plot) graft_json_put(c->arena, o, "plot", graft_json_text(c->arena, plot, strlen(plot)));
+    graft_cli_print_json(c, o, 2);
+}
+
+static void report_text(graft_cli *c, const summary *m, const char *plot)
+{
+    const graft_dataset_report *r = &m->r;
+    fprintf(c->out, "records      %lld read, %lld kept, %lld dropped%s%s\n", (long long)r->records, (long long)r->kept, (long long)r->dropped, r->first_drop ? ", first " : "", r->first_drop ? r->first_drop : "");
+    if (r->bad) fprintf(c->out, "bad          %lld skipped, first %s\n", (long long)r->bad, r->first_bad ? r->first_bad : "");
+    fprintf(c->out, "cut          %lld records lost %lld tokens; %lld too long ones were dropped\n", (long long)r->truncated, (long long)r->tokens_cut, (long long)r->overlong);
+    fprintf(c->out, "tokens       %lld, %lld of them learned (%.1f %%)\n", (long long)r->tokens, (long long)r->labelled, r->tokens ? 100.0 * (double)r->labelled / (double)r->tokens : 0.0);
+    fprintf(c->out, "samples      %lld to train on, %lld to evaluate on; %lld to %lld tokens, half of them up to %lld\n", (long long)m->samples, (long long)m->eval, (long long)m->shortest, (long long)m->longest, (long long)m->median);
+    fprintf(c->out, "repeated     %lld samples come more than once, %lld to evaluate on are trained on too\n", (long long)m->twice, (long long)m->leaks);
+    if (plot) fprintf(c->out, "lengths      %s\n", plot);
+}
+
+static graft_status report(graft_cli *c, graft_error *err)
+{
+    graft_session s = {.c = c};
+    graft_dataset *train = NULL, *eval = NULL;
+    graft_dataset_options o;
+    summary m = {0};
+    const char *plot = graft_args_text(c->args, "plot"), *names = graft_args_text(c->args, "dataset");
+    if (graft_args_flag(c->args, "streaming")) return graft_fail(err, GRAFT_BAD_INPUT, "streaming", "a report reads the whole set: leave streaming out");
+    graft_status status = open_samples(&s, 0, &o, &train, &eval, &m.r, err);
+    if (!status) status = measure(train, &m, err);
+    if (!status) m.eval = eval ? graft_dataset_count(eval) : 0;
+    if (!status) status = graft_session_repeats(train, eval, &m.twice, &m.leaks, err);
+    if (!status && plot) status = graft_plot_bars(plot, names ? names : "samples", "tokens", "samples", m.width, m.bars, m.longest < BARS ? (size_t)m.longest + 1 : BARS, err);
+    if (!status && c->json) report_json(c, &m, plot);
+    if (!status && !c->json) report_text(c, &m, plot);
+    if (!status && !c->json) status = graft_session_data_look(&s, &o, train, eval, err);
+    graft_dataset_free(train);
+    graft_dataset_free(eval);
+    graft_session_close(&s);
+    return status;
+}
+
+/* ---- template -------------------------------------------------------------------------------------------------------------------- */
+
+/* Texts as they are, bos and eos by name. */
+static void put_units(graft_str *out, const graft_units *u)
+{
+    for (size_t i = 0; i < u->n; i++) {
+        if (u->item[i].kind == GRAFT_UNIT_BOS) graft_str_text(out, "{bos}");
+        else if (u->item[i].kind == GRAFT_UNIT_EOS) graft_str_text(out, "{eos}");
+        else graft_str_add(out, u->item[i].text, u->item[i].bytes);
+    }
+}
+
+static graft_status render(graft_cli *c, const graft_template *t, const char *title, const graft_message *talk, size_t n, const char *tools, graft_error *err)
+{
+    static const char system[] = "You are of help.";
+    const graft_template_options o = graft_session_rendering(c);
+    const char *own = graft_args_text(c->args, "default_system");
+    const int colour = wants_colour(c);
+    graft_arena *a = graft_arena_new();
+    graft_unit_turn *turns = NULL;
+    size_t n_turns = 0;
+    graft_str text;
+    graft_str_init(&text, 0);
+    graft_status status = a ? graft_template_units(t, &o, a, talk, n, own ? own : system, strlen(own ? own : system), tools, &turns, &n_turns, err) : graft_fail(err, GRAFT_NO_MEMORY, NULL, "out of memory");
+    for (size_t i = 0; i < n_turns && !status; i++) {
+        put_units(&text, &turns[i].prompt);
+        graft_str_text(&text, colour ? "\033[32m" : "«");
+        put_units(&text, &turns[i].answer);
+        graft_str_text(&text, colour ? "\033[0m" : "»");
+    }
+    if (!status) {
+        fprintf(c->out, "--- %s\n", title);
+        fwrite(text.data, 1, text.bytes, c->out);
+        fputc('\n', c->out);
+    }
+    graft_str_free(&text);
+    graft_arena_free(a);
+    return status;
+}
+
+static graft_status template_names(graft_cli *c, const char *dir, graft_error *err)
+{
+    char **names = NULL;
+    size_t n = 0;
+    const graft_status status = graft_dir_list(dir, &names, &n, err);
+    for (size_t i = 0; i < n && !status; i++) {
+        const char *end = strstr(names[i], ".json");
+        if (end && !end[5]) fprintf(c->out, "%.*s\n", (int)(end - names[i]), names[i]);
+    }
+    graft_dir_list_free(names, n);
+    return status;
+}
+
+static graft_status template(graft_cli *c, graft_error *err)
+{
+#define TEXT(role, s)                         \
+    {                                         \
+        GRAFT_MESSAGE_##role, s, sizeof s - 1 \
+    }
+    static const graft_message talk[] = {TEXT(USER, "Hello!"), TEXT(ASSISTANT, "Hi, what is it?"), TEXT(USER, "Name a colour."), TEXT(ASSISTANT, "Green.")};
+    static const graft_message call[] = {TEXT(USER, "How warm is it in Bern?"), TEXT(FUNCTION, "[{\"name\": \"weather\", \"arguments\": {\"town\": \"Bern\"}}]"), TEXT(OBSERVATION, "{\"degrees\": 21}"), TEXT(ASSISTANT, "21 degrees.")};
+    static const char tools[] = "[{\"name\": \"weather\", \"description\": \"The weather of a town.\", \"parameters\": {\"type\": \"object\", \"properties\": {\"town\": {\"type\": \"string\", \"description\": \"its name\"}}, \"required\": [\"town\"]}}]";
+#undef TEXT
+    const char *dir = NULL, *name = c->n_words > 1 ? c->words[1] : graft_args_text(c->args, "template"), *format = graft_args_text(c->args, "tool_format");
+    graft_template *t = NULL;
+    graft_status status = graft_session_template_dir(c, &dir, err);
+    if (!status && !name) return template_names(c, dir, err);
+    if (!status) status = graft_template_open(dir, name, &t, err);
+    if (!status && format) status = graft_template_use_tools(t, format, err);
+    if (!status) status = render(c, t, "a conversation", talk, 4, NULL, err);
+    if (!status) status = render(c, t, "with a tool", call, 4, tools, err);
+    graft_template_close(t);
+    return status;
+}
+
 static graft_status run(graft_cli *c, graft_error *err)
 {
-    static const char *const words[] = {"list", "show", NULL};
-    if (!c->n_words) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "expected list or show after data, see `graft help data`");
+    static const char *const words[] = {"list", "show", "report", "template", NULL};
+    if (!c->n_words) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "expected list, show, report or template after data, see `graft help data`");
     if (!strcmp(c->words[0], "list")) return list(c, err);
     if (!strcmp(c->words[0], "show")) return show(c, err);
+    if (!strcmp(c->words[0], "report")) return report(c, err);
+    if (!strcmp(c->words[0], "template")) return template(c, err);
     return graft_cli_unknown_word(c, c->words[0], words, err);
 }
 
@@ -147,12 +322,16 @@ const graft_command graft_command_data = {
     .name = "data",
     .summary = "the registered datasets, and samples as they will be learned",
     .usage = "Usage: graft data list [--dataset_dir DIR] [--json]\n"
-             "       graft data show --model_name_or_path DIR --template NAME (--dataset NAME | --file FILE)\n\n"
+             "       graft data show --model_name_or_path DIR --template NAME (--dataset NAME | --file FILE)\n"
+             "       graft data report --model_name_or_path DIR --template NAME --dataset NAME [--plot FILE.png]\n"
+             "       graft data template [NAME]\n\n"
              "  graft data list\n"
              "  graft data show --model_name_or_path models/small --template chatml --dataset identity\n"
              "  graft data show lora.yaml --max_samples 10\n\n"
              "show renders samples (3, or max_samples) exactly as training sees them, cut to cutoff_len: what is learned is green on a\n"
-             "terminal and stands between « and » elsewhere (--color always|never). --json prints ids, labels and text a line.\n",
+             "terminal and stands between « and » elsewhere (--color always|never). --json prints ids, labels and text a line.\n"
+             "report counts records, tokens, what was cut or dropped, repeated samples, and draws the lengths. template writes a\n"
+             "conversation, and one with a tool, as the template does; without NAME it lists the templates.\n",
     .positional = 1,
     .run = run,
 };

@@ -125,11 +125,12 @@ graft_status graft_session_data(graft_session *s, graft_dataset **train, graft_d
     if (*eval) graft_log(GRAFT_LOG_INFO, "%lld samples to train on, %lld to evaluate on", (long long)graft_dataset_count(*train), (long long)graft_dataset_count(*eval));
     if (eval_names) {
         graft_dataset *none = NULL;
-        o.names = eval_names;
-        o.val_size = 0, o.streaming = 0;
-        status = graft_dataset_load(s->registry, &o, s->chat, s->tokenizer, eval, &none, &report, err);
+        graft_dataset_options e = o;
+        e.names = eval_names;
+        e.val_size = 0, e.streaming = 0;
+        status = graft_dataset_load(s->registry, &e, s->chat, s->tokenizer, eval, &none, &report, err);
         if (!status) graft_session_data_report(eval_names, &report);
         graft_dataset_free(none);
     }
-    return status;
+    return status ? status : graft_session_data_look(s, &o, *train, *eval, err);
 }

@@ -104,6 +104,7 @@ graft_status graft_job_open(graft_job *j, int without_data, graft_error *err)
     if (!status) status = try_graph(s, err);
     if (!status) status = graft_args_finish(x, s->names, err);
     if (!status && has_data) status = graft_session_template(s, err);
+    if (!status && has_data) status = graft_session_template_look(s, err);
     if (!status) status = graft_session_device(s, err);
     if (!status) status = read_options(j, err);
     if (!status && has_data) status = graft_session_data(s, &j->train, &j->eval, err);

@@ -50,6 +50,13 @@ graft_status graft_session_graph(graft_session *s, graft_purpose purpose, const 
 graft_template_options graft_session_rendering(graft_cli *c);
 graft_dataset_options graft_session_data_options(graft_cli *c, const char *names);
 void graft_session_data_report(const char *what, const graft_dataset_report *r);
+/* (data_look.c) Warnings: the template writes otherwise than the model's own; prompts are most of what is learned, samples come twice or are in both sets. */
+graft_status graft_session_template_look(graft_session *s, graft_error *err);
+graft_status graft_session_data_look(graft_session *s, const graft_dataset_options *o, const graft_dataset *train, const graft_dataset *eval, graft_error *err);
+/* Samples that are in train before, and samples of eval (or NULL) that are in train. */
+graft_status graft_session_repeats(const graft_dataset *train, const graft_dataset *eval, int64_t *twice, int64_t *leaks, graft_error *err);
+/* How many of 100 tokens of the first records are answers. */
+graft_status graft_session_answer_share(graft_session *s, const graft_dataset_options *o, double *percent, graft_error *err);
 /* The datasets that the arguments name. eval stays NULL when nothing asks for it. What was dropped or cut is said. */
 graft_status graft_session_data(graft_session *s, graft_dataset **train, graft_dataset **eval, graft_error *err);
 

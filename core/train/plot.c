@@ -49,7 +49,7 @@ static void text_at(cairo_t *c, double x, double y, double align_x, double align
     cairo_show_text(c, text);
 }
 
-static void axes(plot *p, const char *title, const char *key)
+static void axes(plot *p, const char *title, const char *below, const char *key)
 {
     cairo_t *c = p->c;
     char label[64];
@@ -73,7 +73,7 @@ static void axes(plot *p, const char *title, const char *key)
         cairo_stroke(c);
         text_at(c, LEFT - 8, down(p, y), 1, 0.5, label);
     }
-    text_at(c, LEFT + (WIDTH - LEFT - RIGHT) / 2.0, HEIGHT - 18, 0.5, 0.5, "step");
+    text_at(c, LEFT + (WIDTH - LEFT - RIGHT) / 2.0, HEIGHT - 18, 0.5, 0.5, below);
     cairo_save(c);
     cairo_translate(c, 20, TOP + (HEIGHT - TOP - BOTTOM) / 2.0);
     cairo_rotate(c, -M_PI / 2);
@@ -154,15 +154,26 @@ static cairo_status_t to_file(void *ctx, const unsigned char *data, unsigned int
     return s->status ? CAIRO_STATUS_WRITE_ERROR : CAIRO_STATUS_SUCCESS;
 }
 
+static graft_status save(cairo_surface_t *surface, const char *path, graft_error *err)
+{
+    sink s = {.err = err};
+    s.status = graft_file_create(&s.file, path, err);
+    if (s.status) return s.status;
+    if (cairo_surface_write_to_png_stream(surface, to_file, &s) && !s.status) s.status = graft_fail(err, GRAFT_INTERNAL, path, "the picture could not be encoded");
+    if (s.status) graft_file_abandon(s.file);
+    else s.status = graft_file_finish(s.file, err);
+    return s.status;
+}
+
 graft_status graft_plot_write(const char *path, const char *title, const char *key, const double *steps, const double *y, size_t n, graft_error *err)
 {
     if (!n) return graft_fail(err, GRAFT_BAD_INPUT, path, "there is no %s to plot: nothing was logged, lower logging_steps", key);
-    sink s = {.err = err};
+    graft_status status = GRAFT_OK;
     double *smooth = graft_calloc(n, sizeof *smooth);
     cairo_surface_t *surface = cairo_image_surface_create(CAIRO_FORMAT_RGB24, WIDTH, HEIGHT);
     plot p = {.c = cairo_create(surface)};
     if (!smooth || cairo_status(p.c)) {
-        s.status = graft_fail(err, GRAFT_NO_MEMORY, path, "no memory to draw the curve");
+        status = graft_fail(err, GRAFT_NO_MEMORY, path, "no memory to draw the curve");
         goto out;
     }
     graft_plot_smooth(y, n, smooth);
@@ -171,18 +182,35 @@ graft_status graft_plot_write(const char *path, const char *title, const char *k
     cairo_set_source_rgb(p.c, 1, 1, 1);
     cairo_paint(p.c);
     cairo_select_font_face(p.c, "sans-serif", CAIRO_FONT_SLANT_NORMAL, CAIRO_FONT_WEIGHT_NORMAL);
-    axes(&p, title, key);
+    axes(&p, title, "step", key);
     curve(&p, steps, y, n, 0.4);
     curve(&p, steps, smooth, n, 1.0);
     legend(p.c);
-    s.status = graft_file_create(&s.file, path, err);
-    if (s.status) goto out;
-    if (cairo_surface_write_to_png_stream(surface, to_file, &s) && !s.status) s.status = graft_fail(err, GRAFT_INTERNAL, path, "the picture could not be encoded");
-    if (s.status) graft_file_abandon(s.file);
-    else s.status = graft_file_finish(s.file, err);
+    status = save(surface, path, err);
 out:
     cairo_destroy(p.c);
     cairo_surface_destroy(surface);
     graft_free(smooth);
-    return s.status;
+    return status;
+}
+
+graft_status graft_plot_bars(const char *path, const char *title, const char *below, const char *key, double width, const int64_t *counts, size_t n, graft_error *err)
+{
+    cairo_surface_t *surface = cairo_image_surface_create(CAIRO_FORMAT_RGB24, WIDTH, HEIGHT);
+    plot p = {.c = cairo_create(surface), .x1 = width * (double)(n ? n : 1), .y1 = 1};
+    for (size_t i = 0; i < n; i++) p.y1 = fmax(p.y1, 1.05 * (double)counts[i]);
+    graft_status status = cairo_status(p.c) ? graft_fail(err, GRAFT_NO_MEMORY, path, "no memory to draw") : GRAFT_OK;
+    if (!status) {
+        cairo_set_source_rgb(p.c, 1, 1, 1);
+        cairo_paint(p.c);
+        cairo_select_font_face(p.c, "sans-serif", CAIRO_FONT_SLANT_NORMAL, CAIRO_FONT_WEIGHT_NORMAL);
+        cairo_set_source_rgb(p.c, 0x1f / 255.0, 0x77 / 255.0, 0xb4 / 255.0);
+        for (size_t i = 0; i < n; i++) cairo_rectangle(p.c, across(&p, width * (double)i) + 0.5, down(&p, (double)counts[i]), across(&p, width) - across(&p, 0) - 1, down(&p, 0) - down(&p, (double)counts[i]));
+        cairo_fill(p.c);
+        axes(&p, title, below, key);
+        status = save(surface, path, err);
+    }
+    cairo_destroy(p.c);
+    cairo_surface_destroy(surface);
+    return status;
 }

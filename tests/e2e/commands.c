@@ -62,7 +62,7 @@ START_TEST(sentences)
     make_world("e2e-sentences");
     expect_status(1, graft("train"));
     refuses("graft train: model_name_or_path: no model was named: give model_name_or_path=... or --model_name_or_path ...\n");
-    expect_status(1, graft("train", "--model_name_or_path", "/absent/model"));
+    expect_status(1, graft("train", "--model_name_or_path", "/absent/model", "--dataset", "x"));
     refuses("graft train: model_name_or_path: there is no folder or file '/absent/model'; models are not downloaded, name a Hugging Face folder or a .gguf file on this machine\n");
     expect_status(1, graft("train", in_world("run.yaml"), "lerning_rate=1"));
     refuses("graft train: command line: unknown key 'lerning_rate', did you mean 'learning_rate'?\n");
@@ -130,10 +130,48 @@ START_TEST(data)
     expect_status(0, graft("data", "show", in_world("run.yaml"), "--color", "always", "--max_samples", "1"));
     expect_said(said_out, "\033[32mI am Graft.");
     expect_status(0, graft("data", "show", in_world("run.yaml"), "--file", in_world("data/small.json"), "--json", "--max_samples", "1"));
+    expect_status(0, graft("data", "template", "chatml"));
+    expect_said(said_out, "<|im_start|>user\nHello!<|im_end|>\n<|im_start|>assistant\n«Hi, what is it?<|im_end|>\n»");
+    expect_status(1, graft("data", "template", "chatm"));
+    expect_said(said_err, "chatml");
+    expect_status(0, graft("data", "show", in_world("run.yaml"), "--file", in_world("data/small.json"), "--json", "--max_samples", "1"));
     graft_arena *a = graft_arena_new();
     const graft_json *v = parse_out(a);
     ck_assert_int_eq(graft_json_get(v, "input_ids")->count, graft_json_get(v, "labels")->count);
     ck_assert_int_eq(graft_json_get(v, "labels")->child->integer, -100);
+    graft_arena_free(a);
+}
+END_TEST
+
+/* What a set amounts to, and what is worth a warning. */
+START_TEST(data_report)
+{
+    make_world("e2e-report");
+    put_text(in_world("data/twice.jsonl"), "{\"instruction\": \"Who are you?\", \"output\": \"A.\"}\n{\"instruction\": \"Who are you?\", \"output\": \"A.\"}\n{\"instruction\": \"And I?\", \"output\": \"\"}\n");
+    put_text(in_world("data/wrong.jsonl"), "{\"instruction\": \"Who are you?\", \"output\": \"A.\"}\n{\"instruction\": \n{\"instruction\": \"And I?\", \"output\": \"B.\"}\n");
+    put_text(in_world("data/dataset_info.json"), "{\"twice\": {\"file_name\": \"twice.jsonl\"}, \"wrong\": {\"file_name\": \"wrong.jsonl\"}}\n");
+    expect_status(0, graft("data", "report", in_world("run.yaml"), "dataset=twice", "--plot", in_world("lengths.png")));
+    expect_said(said_out, "records      3 read");
+    expect_said(said_out, "1 samples come more than once");
+    char *png = get_text(in_world("lengths.png"));
+    ck_assert_mem_eq(png, "\x89PNG", 4);
+    graft_free(png);
+    expect_said(said_err, "the template smollm2 writes \" trained by Hugging Face.<|im_end|>"); /* a full stop more */
+    expect_status(0, graft("data", "report", in_world("run.yaml"), "dataset=twice", "template=", "--json"));
+    ck_assert_ptr_null(strstr(said_err, " writes "));
+    expect_status(0, graft("data", "report", in_world("run.yaml"), "dataset=twice", "template=chatml", "train_on_prompt=true"));
+    expect_said(said_err, "warning: the template chatml writes ");
+    expect_said(said_err, "of 100 learned tokens are prompts");
+    expect_status(0, graft("train", in_world("run.yaml"), "dataset=twice", "eval_dataset=twice", "max_steps=1", "--output_dir", in_world("out")));
+    expect_said(said_err, "warning: 1 of 3 samples come more than once");
+    expect_said(said_err, "warning: 3 of 3 samples to evaluate on are trained on too");
+    expect_status(1, graft("data", "show", in_world("run.yaml"), "dataset=wrong"));
+    expect_said(said_err, "wrong.jsonl");
+    expect_status(0, graft("data", "report", in_world("run.yaml"), "dataset=wrong", "bad_records=skip", "--json"));
+    graft_arena *a = graft_arena_new();
+    const graft_json *v = parse_out(a);
+    ck_assert_int_eq(graft_json_get(v, "bad")->integer, 1);
+    ck_assert_int_eq(graft_json_get(v, "kept")->integer, 2);
     graft_arena_free(a);
 }
 END_TEST
@@ -246,6 +284,7 @@ static void cases(TCase *tc)
     tcase_add_test(tc, sentences);
     tcase_add_test(tc, tokenize);
     tcase_add_test(tc, data);
+    tcase_add_test(tc, data_report);
     tcase_add_test(tc, score_chat_export);
     tcase_add_test(tc, chat);
     tcase_add_test(tc, graph_and_plan);
