@@ -23,6 +23,13 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+static double processor(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 static double status_mib(const char *key)
 {
     char *text, *at;
@@ -127,16 +134,16 @@ int main(int argc, char **argv)
     if (graft_registry_open(&ro, &registry, &err) || graft_tokenizer_open(argv[2], &tok, &err) || graft_template_open(argv[3], argv[4], &t, &err) || graft_template_fit(t, tok, &err) || graft_path_stamp(argv[1], &bytes, &modified, &err)) return fail(&err);
     const int64_t streaming = number(n, words, "streaming", 0), batches = number(n, words, "steps", 100);
     const graft_dataset_options o = {.names = argv[1], .cutoff_len = number(n, words, "cutoff_len", 2048), .max_samples = number(n, words, "max_samples", 0), .seed = 42, .packing = (graft_packing)(number(n, words, "packing", 0) + 1), .cache_dir = cache, .cache_from = number(n, words, "cache_from", 0), .overwrite_cache = (int)number(n, words, "overwrite", 0), .streaming = streaming > 0, .stream_samples = streaming, .stream_window = 64};
-    const double opened = now(), opened_mib = status_mib("VmHWM:");
+    const double opened = now(), cpu = processor(), opened_mib = status_mib("VmHWM:");
     if (graft_dataset_load(registry, &o, t, tok, &train, &eval, &report, &err)) return fail(&err);
-    const double loaded = now(), loaded_mib = status_mib("VmHWM:");
+    const double loaded = now(), cpu_s = processor() - cpu, loaded_mib = status_mib("VmHWM:");
     if (walk(train, 1, !streaming, &err)) return fail(&err);
     const double first = now();
     if (walk(train, batches, !streaming, &err)) return fail(&err);
     const double walked = now(), seconds = loaded - opened, samples = (double)graft_dataset_count(train);
-    printf("{\"bytes\": %lld, \"records\": %lld, \"samples\": %lld, \"tokens\": %lld, \"open_s\": %.3f, \"load_s\": %.3f, \"first_batch_s\": %.4f, \"samples_per_s\": %.0f, \"mb_per_s\": %.2f, \"batches\": %lld, \"batches_per_s\": %.0f, "
+    printf("{\"bytes\": %lld, \"records\": %lld, \"samples\": %lld, \"tokens\": %lld, \"open_s\": %.3f, \"load_s\": %.3f, \"load_cpu_s\": %.3f, \"first_batch_s\": %.4f, \"samples_per_s\": %.0f, \"mb_per_s\": %.2f, \"batches\": %lld, \"batches_per_s\": %.0f, "
            "\"peak_mib\": {\"opened\": %.1f, \"loaded\": %.1f, \"read\": %.1f}, \"rss_mib\": %.1f}\n",
-           (long long)bytes, (long long)report.records, (long long)samples, (long long)report.tokens, opened - began, seconds, first - loaded, streaming ? 0 : samples / seconds, streaming ? 0 : (double)bytes / seconds / 1e6, (long long)batches, (double)batches / (walked - first), opened_mib, loaded_mib, status_mib("VmHWM:"), status_mib("VmRSS:"));
+           (long long)bytes, (long long)report.records, (long long)samples, (long long)report.tokens, opened - began, seconds, cpu_s, first - loaded, streaming ? 0 : samples / seconds, streaming ? 0 : (double)bytes / seconds / 1e6, (long long)batches, (double)batches / (walked - first), opened_mib, loaded_mib, status_mib("VmHWM:"), status_mib("VmRSS:"));
     graft_dataset_free(train);
     graft_dataset_free(eval);
     graft_template_close(t);

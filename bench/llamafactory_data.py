@@ -19,8 +19,9 @@ model_args, data_args, training_args, _, _ = get_train_args(dict(model_name_or_p
                                                                  cutoff_len=cutoff, preprocessing_num_workers=workers, overwrite_cache=True, output_dir=os.path.join(work.name, "out"), report_to="none"))
 tok = AutoTokenizer.from_pretrained(tokenizer)
 fixed = get_template_and_fix_tokenizer(tok, data_args)
-began = time.time()
+cpu = lambda: sum(os.times()[:4])  # with the processes it started
+began, cpu_began = time.time(), cpu()
 with contextlib.redirect_stdout(io.StringIO()):
     data = get_dataset(fixed, model_args, data_args, training_args, stage="sft", tokenizer=tok)["train_dataset"]
-took = time.time() - began
-print(json.dumps({"samples": len(data), "load_s": round(took, 3), "samples_per_s": round(len(data) / took), "mb_per_s": round(os.path.getsize(path) / took / 1e6, 2), "first": data[0]["input_ids"][:8], "tokens": sum(len(x) for x in data.select(range(100))["input_ids"])}))
+took, cpu_took = time.time() - began, cpu() - cpu_began
+print(json.dumps({"samples": len(data), "load_s": round(took, 3), "load_cpu_s": round(cpu_took, 3), "samples_per_s": round(len(data) / took), "mb_per_s": round(os.path.getsize(path) / took / 1e6, 2), "first": data[0]["input_ids"][:8], "tokens": sum(len(x) for x in data.select(range(100))["input_ids"])}))
