@@ -67,6 +67,7 @@ graft_dataset_options graft_session_data_options(graft_cli *c, const char *names
         .pretrain = !strcmp(graft_args_text(x, "stage"), "pt"),
         .drop_overlong = !strcmp(graft_args_text(x, "overlong"), "drop"),
         .skip_bad_records = !strcmp(graft_args_text(x, "bad_records"), "skip"),
+        .separate_texts = graft_args_flag(x, "separate_texts"),
         .learn_pad = graft_args_flag(x, "learn_pad"),
         .packing = packing_of(x),
         .preprocessing_batch_size = graft_args_int(x, "preprocessing_batch_size"),

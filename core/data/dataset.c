@@ -207,13 +207,35 @@ static graft_status texts_read(const graft_corpus *c, const int32_t *record, int
     return GRAFT_OK;
 }
 
-/*   | text 0, eos, text 1, eos, te|xt 2, eos ... |   cut without regard to texts */
+/* Where the texts of a block end in it, and how many there are. ends: NULL, or room for block_tokens. */
+static int64_t text_ends(const graft_dataset *d, int64_t i, int32_t *ends)
+{
+    int64_t n = 0, skip = d->block[i].skip;
+    const int32_t *record = d->record + d->block[i].first;
+    for (int64_t at = 0; at < d->block_tokens; record++, skip = 0) {
+        const int64_t length = measure(d->corpus, *record).n - skip;
+        if (length < 1) continue;
+        at = length < d->block_tokens - at ? at + length : d->block_tokens;
+        if (ends) ends[n] = (int32_t)at;
+        n++;
+    }
+    return n;
+}
+
+/*   | text 0, eos, text 1, eos, te|xt 2, eos ... |   cut without regard to texts; when they are separate, positions restart with each and its first token is no label */
 static graft_status texts_at(const graft_dataset *d, int64_t i, graft_sample *out, graft_error *err)
 {
-    int32_t *ids = room_for(d, 2 * d->block_tokens), *labels = ids + d->block_tokens;
+    const int64_t size = d->block_tokens;
+    int32_t *ids = room_for(d, 4 * size), *labels = ids + size, *positions = labels + size, *ends = positions + size;
     if (!ids) return no_memory(err);
-    *out = (graft_sample){.n = d->block_tokens, .ids = ids, .labels = labels};
-    return texts_read(d->corpus, d->record + d->block[i].first, d->block[i].skip, d->block_tokens, ids, labels, err);
+    *out = (graft_sample){.n = size, .ids = ids, .labels = labels};
+    if (texts_read(d->corpus, d->record + d->block[i].first, d->block[i].skip, size, ids, labels, err) || !d->neat) return err->code;
+    out->positions = positions, out->part_ends = ends, out->parts = text_ends(d, i, ends);
+    for (int64_t p = 0, from = 0; p < out->parts; from = ends[p++]) {
+        if (from) labels[from] = -100;
+        for (int64_t k = from; k < ends[p]; k++) positions[k] = (int32_t)(k - from);
+    }
+    return GRAFT_OK;
 }
 
 static graft_status keep_last(void *ctx, graft_sample s, graft_error *err)
@@ -270,7 +292,7 @@ graft_sample_size graft_dataset_measure(const graft_dataset *d, int64_t i)
 {
     graft_sample_size s = {.n = d->block_tokens, .rows = d->block_tokens, .sequences = 1, .labelled = d->block_tokens};
     if (d->stream) return graft_stream_largest(d->stream);
-    if (d->layout == TEXTS) return s;
+    if (d->layout == TEXTS) return s.sequences = d->neat ? text_ends(d, i, NULL) : 1, s;
     if (d->layout == PAIRS) return (graft_sample_size){.n = d->pair[i].n, .rows = d->pair[i].n, .sequences = 2, .labelled = d->pair[i].labelled};
     if (d->layout == SINGLE) {
         const graft_cache_size x = measure(d->corpus, d->record[i]);
@@ -469,7 +491,7 @@ graft_status graft_load_pick(graft_load *l, graft_dataset *to, const int32_t *or
                                         : l->o->pretrain ? TEXTS
                                                          : BINS;
     to->block_tokens = l->o->pretrain ? l->how.cutoff_len : l->how.cutoff_len + 1;
-    to->neat = l->o->packing == GRAFT_PACKING_NEAT, to->pad = graft_tokenizer_pad(l->tok);
+    to->neat = l->o->packing == GRAFT_PACKING_NEAT || (l->o->pretrain && l->o->separate_texts), to->pad = graft_tokenizer_pad(l->tok);
     to->how = (graft_dataset_options){.cutoff_len = l->how.cutoff_len, .preference = l->how.preference};
     if (to->layout == SINGLE) return pick_each(l, to, order, from, end);
     int32_t *window = graft_calloc((size_t)(size < n ? size : n) + 1, sizeof *window);
@@ -511,6 +533,7 @@ static graft_status check(const graft_dataset_options *o, graft_error *err)
 {
     if (o->cutoff_len < 1 || o->cutoff_len > INT32_MAX) return graft_fail(err, GRAFT_BAD_INPUT, "cutoff_len", "expected a number of tokens between 1 and %d, found %lld", INT32_MAX, (long long)o->cutoff_len);
     if (o->pretrain && o->packing == GRAFT_PACKING_NEAT) return graft_fail(err, GRAFT_BAD_INPUT, "neat_packing", "it is for conversations, not for pretraining texts; use packing");
+    if (o->separate_texts && o->streaming) return graft_fail(err, GRAFT_BAD_INPUT, "separate_texts", "a stream's blocks are cut without regard to texts; leave streaming out");
     if (o->cutoff_len < 2 && o->packing >= GRAFT_PACKING_ON) return graft_fail(err, GRAFT_BAD_INPUT, "cutoff_len", "packing needs at least 2 tokens");
     if (o->train_on_prompt && o->mask_history) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "train_on_prompt and mask_history exclude each other; choose one");
     if (!(o->val_size >= 0)) return graft_fail(err, GRAFT_BAD_INPUT, "val_size", "expected a share below 1 or a number of samples, found %g", o->val_size);

@@ -47,6 +47,7 @@ typedef struct graft_dataset_options {
     graft_preference preference;
     int drop_overlong;                /* a sample longer than cutoff_len is dropped and counted instead of cut */
     int skip_bad_records;             /* a record that is no record is counted and skipped instead of an error */
+    int separate_texts;               /* pretraining texts that share a block do not see each other, and none is predicted from the one before */
     int learn_pad;                    /* pretraining texts: labels that are the pad token (often eos) stay, so that it is learned */
     graft_packing packing;            /* blocks of cutoff_len tokens; pretraining texts when unsaid too (when said, cutoff_len - 1) */
     int64_t preprocessing_batch_size; /* records whose samples may share a block; 0: 1000 */

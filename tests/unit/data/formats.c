@@ -176,8 +176,40 @@ START_TEST(overlong)
 }
 END_TEST
 
+/* | o n e eos t w o | as one sequence, and apart */
+START_TEST(separate)
+{
+    ground g = ground_open_with("separate", "empty");
+    const char *path = ground_file("s.txt", "one two three\nfour\nfive six seven eight\n");
+    g.o.pretrain = 1, g.o.learn_pad = 1, g.o.cutoff_len = 5;
+    ck_assert_int_eq(ground_load(&g, path), GRAFT_OK);
+    const int64_t n = graft_dataset_count(g.train);
+    ck_assert_int_ge(n, 2);
+    ck_assert_int_eq(graft_dataset_at(g.train, 0).parts, 0);
+    ck_assert_str_eq(shown(&g, 0), "[one two three<|im_end|>four]");
+    g.o.separate_texts = 1;
+    ck_assert_int_eq(ground_load(&g, path), GRAFT_OK);
+    ck_assert_int_eq(graft_dataset_count(g.train), n);
+    ck_assert_str_eq(shown(&g, 0), "[one two three<|im_end|>]|four"); /* a text's first token cannot be predicted */
+    const graft_sample s = graft_dataset_at(g.train, 0);
+    ck_assert_int_eq(s.parts, 2);
+    ck_assert_int_eq(s.part_ends[0], 4);
+    ck_assert_int_eq(s.part_ends[1], 5);
+    ck_assert_int_eq(s.positions[3], 3);
+    ck_assert_int_eq(s.positions[4], 0);
+    for (int64_t i = 0; i < n; i++) {
+        const graft_sample_size size = graft_dataset_measure(g.train, i);
+        const graft_sample x = graft_dataset_at(g.train, i);
+        ck_assert_int_eq(size.sequences, x.parts);
+        ck_assert_int_eq(x.part_ends[x.parts - 1], 5);
+    }
+    ground_close(&g);
+}
+END_TEST
+
 static void cases(TCase *tc)
 {
+    tcase_add_test(tc, separate);
     tcase_add_test(tc, without_entry);
     tcase_add_test(tc, preferences);
     tcase_add_test(tc, folders_and_patterns);
