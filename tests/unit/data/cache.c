@@ -348,6 +348,41 @@ START_TEST(goes_on)
 }
 END_TEST
 
+/* A set of several files: the place to go on from names the file too. */
+START_TEST(folder)
+{
+    ground g = ground_open("cached"), plain;
+    graft_error err = GRAFT_ERROR_INIT;
+    char dir[4200], path[4300];
+    snprintf(dir, sizeof dir, "%s/tests/work/cache_folder", GRAFT_BINARY_DIR);
+    ck_assert_ok(graft_path_remove(dir, &err));
+    ck_assert_ok(graft_dir_make(dir, &err));
+    for (int k = 0; k < 3; k++) {
+        char *data, word[20];
+        size_t bytes;
+        snprintf(word, sizeof word, "of file %d", k);
+        ck_assert_ok(graft_file_read(records_file("one.jsonl", 300, word), 1 << 20, &data, &bytes, &err));
+        snprintf(path, sizeof path, "%s/%d.jsonl", dir, k);
+        ck_assert_ok(graft_file_replace(path, data, bytes, &err));
+        graft_free(data);
+    }
+    plain = g;
+    ck_assert_int_eq(ground_load(&plain, dir), GRAFT_OK);
+    const uint64_t want = ground_sum(plain.train);
+    ck_assert_int_eq(plain.report.records, 900);
+    graft_dataset_free(plain.train);
+    g.o.cache_dir = g.dir, g.o.cache_from = 1;
+    static const int64_t steps[] = {10, 300, 301, 640, 0, 0};
+    for (size_t k = 0; k < 6; k++) {
+        g.o.max_samples = steps[k];
+        ck_assert_int_eq(ground_load(&g, dir), GRAFT_OK);
+        ck_assert_int_eq(g.report.records, steps[k] ? steps[k] : 900);
+    }
+    ck_assert(ground_sum(g.train) == want && folders(g.dir) == 1);
+    ground_close(&g);
+}
+END_TEST
+
 /* num_samples draws from one generator through a whole run: the evaluation set's draws come behind the training set's. */
 START_TEST(draws_go_on)
 {
@@ -394,6 +429,7 @@ static void cases(TCase *tc)
     tcase_add_test(tc, full_disk);
     tcase_add_test(tc, dataset);
     tcase_add_test(tc, goes_on);
+    tcase_add_test(tc, folder);
     tcase_add_test(tc, draws_go_on);
 }
 
