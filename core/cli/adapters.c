@@ -124,7 +124,9 @@ static graft_status add_item(graft_session *s, const char *item, const target *t
 {
     const char *equals = graft_path_is_dir(item) ? NULL : strchr(item, '=');
     const char *dir = equals ? equals + 1 : item, *label = equals ? graft_arena_copy(s->c->arena, item, (size_t)(equals - item)) : graft_path_base(item);
-    if (!label) return no_memory(err);
+    const char *inner = graft_args_text(s->c->args, "adapter_folder");
+    if (label && inner && *inner) dir = graft_arena_printf(s->c->arena, "%s/%s", dir, inner);
+    if (!label || !dir) return no_memory(err);
     for (int i = 0; to->labels && i < *to->n; i++)
         if (!strcmp(to->labels[i], label)) return graft_fail(err, GRAFT_BAD_INPUT, "adapter_name_or_path", "two adapters are called '%s': name them, as in a=%s", label, dir);
     return add_folder(s, dir, label, to, err);

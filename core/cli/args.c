@@ -160,7 +160,7 @@ static graft_status put_flag(graft_args *x, int n, char *const *words, int posit
     } else if (!arg && positional) {
         return graft_args_unknown("command line", name, err);
     } else if (!value && arg && arg->type == GRAFT_ARG_FLAG) {
-        value = next && truth_of(next) >= 0 ? words[++*i] : "true";
+        value = next && (truth_of(next) >= 0 || !strcmp(next, "null")) ? words[++*i] : "true";
     } else if (!value && next && strncmp(next, "--", 2)) {
         value = words[++*i];
     } else if (!value && arg) {

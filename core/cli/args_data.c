@@ -22,7 +22,7 @@ static const graft_arg data_args[] = {
     {"eval_num_beams", GRAFT_ARG_INT, NULL, NULL, GRAFT_ARG_SAME, "beams when predicting", "only used when predicting"},
     {"ignore_pad_token_for_loss", GRAFT_ARG_FLAG, "true", NULL, GRAFT_ARG_SAME, "no loss on label padding", "there is no padding"},
     {"val_size", GRAFT_ARG_REAL, "0.0", NULL, GRAFT_ARG_ACTS, "share or number held out for evaluation", NULL},
-    {"eval_on_each_dataset", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_LATER, "separate metrics per evaluation set", "has no effect"},
+    {"eval_on_each_dataset", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_LATER, "separate metrics per evaluation set", "eval_loss is that of all sets together"},
     {"packing", GRAFT_ARG_FLAG, NULL, NULL, GRAFT_ARG_ACTS, "fill blocks with several samples, which see each other", NULL},
     {"neat_packing", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_ACTS, "packed samples cannot see each other", NULL},
     {"tool_format", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "override of the tool-call style", NULL},
@@ -54,12 +54,12 @@ const graft_arg_group graft_args_generation = {"generation", generation_args, si
 /* clang-format off */
 static const graft_arg evaluation_args[] = {
     {"task", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_REFUSED, "benchmark and split", "`eval` is no command here, use `graft score`"},
-    {"task_dir", GRAFT_ARG_TEXT, "evaluation", NULL, GRAFT_ARG_LATER, "benchmark folder", "has no effect"},
-    {"batch_size", GRAFT_ARG_INT, "4", NULL, GRAFT_ARG_LATER, "evaluation batch size", "has no effect"},
-    {"lang", GRAFT_ARG_TEXT, "en", "en|zh", GRAFT_ARG_LATER, "prompt language", "has no effect"},
-    {"n_shot", GRAFT_ARG_INT, "5", NULL, GRAFT_ARG_LATER, "examples in the prompt", "has no effect"},
-    {"save_dir", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_LATER, "new folder for results", "has no effect"},
-    {"download_mode", GRAFT_ARG_TEXT, "reuse_dataset_if_exists", "reuse_dataset_if_exists|reuse_cache_if_exists|force_redownload", GRAFT_ARG_LATER, "reuse or reload the benchmark", "has no effect"},
+    {"task_dir", GRAFT_ARG_TEXT, "evaluation", NULL, GRAFT_ARG_SAME, "benchmark folder", "only used with task"},
+    {"batch_size", GRAFT_ARG_INT, "4", NULL, GRAFT_ARG_SAME, "evaluation batch size", "only used with task"},
+    {"lang", GRAFT_ARG_TEXT, "en", "en|zh", GRAFT_ARG_SAME, "prompt language", "only used with task"},
+    {"n_shot", GRAFT_ARG_INT, "5", NULL, GRAFT_ARG_SAME, "examples in the prompt", "only used with task"},
+    {"save_dir", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_SAME, "new folder for results", "only used with task"},
+    {"download_mode", GRAFT_ARG_TEXT, "reuse_dataset_if_exists", "reuse_dataset_if_exists|reuse_cache_if_exists|force_redownload", GRAFT_ARG_SAME, "reuse or reload the benchmark", "only used with task"},
 };
 /* clang-format on */
 const graft_arg_group graft_args_evaluation = {"evaluation", evaluation_args, sizeof evaluation_args / sizeof *evaluation_args};

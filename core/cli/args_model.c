@@ -5,7 +5,7 @@
 static const graft_arg model_args[] = {
     {"model_name_or_path", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "base model folder or hub id", NULL},
     {"adapter_name_or_path", GRAFT_ARG_LIST, NULL, NULL, GRAFT_ARG_ACTS, "adapter folders, comma separated, each FOLDER or NAME=FOLDER; training goes on with the last, the others are merged", NULL},
-    {"adapter_folder", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_REFUSED, "subfolder that holds the adapter", "give the folder itself as adapter_name_or_path"},
+    {"adapter_folder", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "subfolder that holds the adapter", NULL},
     {"cache_dir", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_SAME, "download cache folder", "models are named by their folder"},
     {"use_fast_tokenizer", GRAFT_ARG_FLAG, "true", NULL, GRAFT_ARG_SAME, "prefer the Rust tokenizer", "there is one tokenizer, and it is the fast one"},
     {"resize_vocab", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_REFUSED, "grow embeddings to the tokenizer size", "the vocabulary keeps its size; leave it out"},
@@ -62,7 +62,7 @@ static const graft_arg model_args[] = {
     {"export_quantization_nsamples", GRAFT_ARG_INT, "128", NULL, GRAFT_ARG_SAME, "number of calibration samples", "only used with export_quantization_bit"},
     {"export_quantization_maxlen", GRAFT_ARG_INT, "1024", NULL, GRAFT_ARG_SAME, "length of calibration samples", "only used with export_quantization_bit"},
     {"export_legacy_format", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_SAME, "write bin files, not safetensors", "safetensors is what every reader takes"},
-    {"export_hub_model_id", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_LATER, "hub repository to push to", "has no effect"},
+    {"export_hub_model_id", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_LATER, "hub repository to push to", "nothing is uploaded"},
     {"use_kt", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_REFUSED, "KTransformers expert backend", "leave it out"},
     {"kt_weight_path", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_SAME, "prepared int8 expert weights", "only used with use_kt"},
     {"kt_expert_checkpoint_path", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_SAME, "expert weights converted while loading", "only used with use_kt"},

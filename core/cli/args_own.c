@@ -12,7 +12,6 @@ static const graft_arg own_args[] = {
     {"template_dir", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "folder of chat templates instead of the shipped one", NULL},
     {"overlong", GRAFT_ARG_TEXT, "cut", "cut|drop", GRAFT_ARG_ACTS, "what happens to samples longer than cutoff_len", NULL},
     {"bad_records", GRAFT_ARG_TEXT, "error", "error|skip", GRAFT_ARG_ACTS, "what happens at a record that is none", NULL},
-    {"separate_texts", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_ACTS, "stage pt: packed texts cannot see each other", NULL},
     {"learn_pad", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_ACTS, "stage pt: the pad token, often eos, is learned too", NULL},
     {"today", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "the date in tool prompts that hold one, as 26 Jul 2024; default today", NULL},
     {"json", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_ACTS, "the report as JSON", NULL},
@@ -36,6 +35,8 @@ static const graft_arg own_args[] = {
     {"man", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_ACTS, "help: the manual page", NULL},
     {"compat", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_ACTS, "help: every LLaMA-Factory key and what becomes of it, as Markdown", NULL},
 };
+const char *const graft_args_host_backend = "cpu"; /* use_cpu */
+
 static const graft_arg older_args[] = {
     {"evaluation_strategy", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ALIAS, "older spelling", "eval_strategy"},
     {"new_special_tokens", GRAFT_ARG_LIST, NULL, NULL, GRAFT_ARG_ALIAS, "older spelling", "add_special_tokens"},

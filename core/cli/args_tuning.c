@@ -97,7 +97,7 @@ static const graft_arg tuning_args[] = {
     {"badam_update_ratio", GRAFT_ARG_REAL, "0.05", NULL, GRAFT_ARG_SAME, "share updated in ratio mode", "only used with use_badam"},
     {"badam_mask_mode", GRAFT_ARG_TEXT, "adjacent", "adjacent|scatter", GRAFT_ARG_SAME, "adjacent or scattered mask", "only used with use_badam"},
     {"badam_verbose", GRAFT_ARG_INT, "0", NULL, GRAFT_ARG_SAME, "how much it prints", "only used with use_badam"},
-    {"use_swanlab", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_LATER, "track with SwanLab", "has no effect"},
+    {"use_swanlab", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_LATER, "track with SwanLab", "the log is trainer_log.jsonl"},
     {"swanlab_project", GRAFT_ARG_TEXT, "llamafactory", NULL, GRAFT_ARG_SAME, "SwanLab project", "no tracker"},
     {"swanlab_workspace", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_SAME, "SwanLab workspace", "no tracker"},
     {"swanlab_run_name", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_SAME, "SwanLab run name", "no tracker"},
@@ -123,11 +123,11 @@ static const graft_arg tuning_args[] = {
     {"freeze_vision_tower", GRAFT_ARG_FLAG, "true", NULL, GRAFT_ARG_SAME, "do not train the vision part", "text models only"},
     {"freeze_multi_modal_projector", GRAFT_ARG_FLAG, "true", NULL, GRAFT_ARG_SAME, "do not train the projector", "text models only"},
     {"freeze_language_model", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_SAME, "do not train the language part", "text models only"},
-    {"compute_accuracy", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_LATER, "token accuracy at evaluation", "has no effect"},
+    {"compute_accuracy", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_LATER, "token accuracy at evaluation", "evaluation gives the loss"},
     {"disable_shuffling", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_ACTS, "keep the sample order", NULL},
-    {"early_stopping_steps", GRAFT_ARG_INT, NULL, NULL, GRAFT_ARG_LATER, "evaluations without progress before stopping", "has no effect"},
+    {"early_stopping_steps", GRAFT_ARG_INT, NULL, NULL, GRAFT_ARG_REFUSED, "evaluations without progress before stopping", "watch eval_loss, and stop with Ctrl-C, which saves first"},
     {"plot_loss", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_ACTS, "draw the loss curve", NULL},
-    {"include_effective_tokens_per_second", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_LATER, "report trained tokens per second", "has no effect"},
+    {"include_effective_tokens_per_second", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_LATER, "report trained tokens per second", "train_results.json holds tokens per second"},
 };
 /* clang-format on */
 const graft_arg_group graft_args_tuning = {"tuning", tuning_args, sizeof tuning_args / sizeof *tuning_args};

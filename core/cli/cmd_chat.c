@@ -60,11 +60,13 @@ static int on_token(void *ctx, int32_t id)
 static graft_status render(chat *x, graft_arena *a, int32_t **ids, int64_t *n, graft_error *err)
 {
     const char *system = graft_args_text(x->s.c->args, "default_system");
+    graft_template_options how = graft_session_rendering(x->s.c);
     size_t first = 0;
+    how.one_turn = 1;
     for (;;) {
         graft_turn *turns = NULL;
         size_t n_turns = 0, total = 0;
-        const graft_status s = graft_template_render(x->s.chat, x->s.tokenizer, a, x->messages + first, x->n_messages - first, system, system ? strlen(system) : 0, NULL, &turns, &n_turns, err);
+        const graft_status s = graft_template_render_with(x->s.chat, &how, x->s.tokenizer, a, x->messages + first, x->n_messages - first, system, system ? strlen(system) : 0, NULL, &turns, &n_turns, err);
         if (s) return s;
         for (size_t i = 0; i < n_turns; i++) total += turns[i].n_prompt + (i + 1 < n_turns ? turns[i].n_answer : 0);
         if ((int64_t)total >= x->context && first + 2 < x->n_messages) {

@@ -4,6 +4,7 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/log.h"
+#include "core/cli/args_table.h"
 #include "core/model/hold.h"
 
 #include <math.h>
@@ -100,7 +101,9 @@ static graft_status choose_compute(graft_session *s, graft_error *err)
 graft_status graft_session_device(graft_session *s, graft_error *err)
 {
     graft_status status = graft_cli_registry(s->c, &s->registry, err);
-    if (!status) status = graft_device_open_said(s->registry, s->c->arena, graft_config_name(graft_args_config(s->c->args)), graft_args_value(s->c->args, "backend"), graft_args_object(s->c->args), &s->device, err);
+    const graft_json *said = graft_args_value(s->c->args, "backend");
+    if (!said && graft_args_flag(s->c->args, "use_cpu")) said = graft_json_text(s->c->arena, graft_args_host_backend, strlen(graft_args_host_backend));
+    if (!status) status = graft_device_open_said(s->registry, s->c->arena, graft_config_name(graft_args_config(s->c->args)), said, graft_args_object(s->c->args), &s->device, err);
     return status ? status : choose_compute(s, err);
 }
 
