@@ -43,11 +43,11 @@ static graft_status load_tensor(const graft_weights *w, const char *path, const 
     return status;
 }
 
-/* A tensor of the file that no parameter took would be a part of the adapter that does nothing. */
+/* A tensor of the file that no parameter took would be a part of the adapter that does nothing; one without numbers, as of a rank that was pruned away, is. */
 static graft_status check_all_used(const graft_weights *w, const char *path, const uint8_t *used, graft_error *err)
 {
     for (int64_t i = 0; i < graft_weights_count(w); i++)
-        if (!used[i]) return graft_fail(err, GRAFT_BAD_INPUT, path, "the tensor \"%s\" belongs to no module of this model that the adapter changes; it was made for another model or method", graft_weights_at(w, i)->name);
+        if (!used[i] && graft_weights_elements(graft_weights_at(w, i)) > 0) return graft_fail(err, GRAFT_BAD_INPUT, path, "the tensor \"%s\" belongs to no module of this model that the adapter changes; it was made for another model or method", graft_weights_at(w, i)->name);
     return GRAFT_OK;
 }
 

@@ -409,7 +409,7 @@ START_TEST(adapters_that_do_not_fit)
         {"methods/base/llama", "{\"peft_type\": \"LORA\", \"r\": 4, \"lora_alpha\": 16, \"target_modules\": [\"q_proj\", \"v_proj\"]}", "another shape"},
         {"methods/base/llama", "{\"peft_type\": \"LORA\", \"r\": 8, \"lora_alpha\": 16, \"target_modules\": [\"query\"]}", "\"query\" matched no site"},
         {"methods/base/llama", "{\"peft_type\": \"LORA\", \"r\": 8, \"layer_replication\": [[0, 1]], \"target_modules\": [\"q_proj\"]}", "layer_replication"},
-        {"methods/base/llama", "{\"peft_type\": \"LORA\", \"r\": 8, \"lora_bias\": true, \"target_modules\": [\"q_proj\"]}", "lora_bias"},
+        {"methods/base/llama", "{\"peft_type\": \"LORA\", \"r\": 8, \"lora_bias\": true, \"use_dora\": true, \"target_modules\": [\"q_proj\"]}", "lora_bias and use_dora exclude each other"},
         {"methods/base/llama", "{\"peft_type\": \"LORA\", \"r\": 8, \"modules_to_save\": [\"lm_head\"], \"target_modules\": [\"q_proj\"]}", "lacks the tensor \"base_model.model.lm_head.weight\""},
         {"methods/base/llama", "{\"peft_type\": \"LORA\", \"r\": 0, \"target_modules\": [\"q_proj\"]}", "r must be an integer between"},
     };

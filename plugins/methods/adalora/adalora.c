@@ -1,6 +1,7 @@
 /* AdaLoRA's parametrisation: y = W x + alpha/r * B diag(E) A x, an SVD-like update whose singular values E are parameters; A and B are kept near
  * orthonormal by a penalty on the loss: orth_reg_weight times the mean over all A and B of the Frobenius norm of A A^T - I (B^T B - I).
  * Zhang et al. 2023, arXiv 2303.10512. Files are PEFT's. E begins at zero, so step zero equals the base model.
+ * A saved adapter whose ranks were pruned (rank_pattern) is read with the rank that each module kept; the scale is still init_r's, as in PEFT.
  * The rank stays init_r: moving it between sites while training (target_r, tinit, tfinal, deltaT) is refused for new adapters. */
 #include "graft/method.h"
 #include "graft/ops.h"
@@ -10,7 +11,7 @@ typedef struct adalora {
     const graft_host *host;
     const graft_config *select;
     const char *key;
-    const graft_json *saved_targets;
+    const graft_json *saved_targets, *ranks; /* ranks: {"PATH.lora_E": [true, false ...]} or NULL */
     int64_t rank;
     double alpha, dropout, penalty;
 } adalora;
@@ -28,10 +29,10 @@ static graft_status adalora_open(void *self, const graft_config *args, const gra
     m->penalty = graft_real(c, "orth_reg_weight", 0.5, 0.0, 1e6);
     if (saved) m->saved_targets = saved->api->value(saved, "target_modules");
     if (!saved && graft_dim(args, "target_r", m->rank) != m->rank) args->api->error(args, "target_r", "must be init_r: the rank is not changed while training");
-    const graft_json *ranks = c->api->value(c, "rank_pattern");
+    m->ranks = saved ? c->api->value(c, "rank_pattern") : NULL;
+    if (m->ranks && m->ranks->type != GRAFT_JSON_OBJECT) m->ranks = NULL;
     graft_status status = GRAFT_OK;
-    if (ranks && ranks->count) status = host->fail(err, GRAFT_UNSUPPORTED, "rank_pattern", "this AdaLoRA adapter has pruned ranks, which this method does not read; merge it with PEFT and use the merged model");
-    else if (graft_flag(c, "use_dora", 0) || c->api->value(c, "modules_to_save")) status = host->fail(err, GRAFT_UNSUPPORTED, "adapter_config.json", "this AdaLoRA adapter uses use_dora or modules_to_save, which this method cannot do");
+    if (graft_flag(c, "use_dora", 0) || c->api->value(c, "modules_to_save")) status = host->fail(err, GRAFT_UNSUPPORTED, "adapter_config.json", "this AdaLoRA adapter uses use_dora or modules_to_save, which this method cannot do");
     if (status) host->release(host->ctx, m);
     else *run = m;
     return status;
@@ -47,9 +48,26 @@ typedef struct factors {
     graft_value a, e, b; /* [r, in], [r, 1], [out, r] */
 } factors;
 
+/* Ranks that the site kept. */
+static int64_t rank_at(const adalora *m, const graft_site *s)
+{
+    static const char tail[] = ".lora_E";
+    const size_t n = strlen(s->path);
+    for (const graft_json *v = m->ranks ? m->ranks->child : NULL; v; v = v->next) {
+        const size_t k = strlen(v->key);
+        const char *at = k >= n + sizeof tail - 1 ? v->key + k - (sizeof tail - 1) - n : NULL;
+        if (!at || strncmp(at, s->path, n) != 0 || strcmp(at + n, tail) != 0 || (at != v->key && at[-1] != '.')) continue;
+        int64_t rank = 0;
+        for (const graft_json *kept = v->child; kept; kept = kept->next) rank += kept->type == GRAFT_JSON_BOOL && kept->integer;
+        return rank;
+    }
+    return m->rank;
+}
+
 static factors factors_of(const adalora *m, graft_builder *b, const graft_site *s)
 {
-    return (factors){graft_new_param(b, "lora_A", GRAFT_START_NORMAL, 0.02, m->rank, s->in), graft_new_param(b, "lora_E", GRAFT_START_ZERO, 0.0, m->rank, 1), graft_new_param(b, "lora_B", GRAFT_START_NORMAL, 0.02, s->out, m->rank)};
+    const int64_t r = rank_at(m, s);
+    return (factors){graft_new_param(b, "lora_A", GRAFT_START_NORMAL, 0.02, r, s->in), graft_new_param(b, "lora_E", GRAFT_START_ZERO, 0.0, r, 1), graft_new_param(b, "lora_B", GRAFT_START_NORMAL, 0.02, s->out, r)};
 }
 
 /* PEFT divides by the number of ranks plus 1e-5. */
@@ -67,10 +85,10 @@ static graft_value distance(graft_builder *b, int64_t r, graft_value gram)
 static graft_value adalora_linear(void *run, graft_builder *b, const graft_site *s, graft_value x, graft_value y)
 {
     const adalora *m = run;
-    if (!b->api->matches(b, m->select, m->key, s)) return y;
+    if (!b->api->matches(b, m->select, m->key, s) || !rank_at(m, s)) return y;
     const factors f = factors_of(m, b, s);
-    b->api->penalty(b, distance(b, m->rank, graft_matmul_nt(b, f.a, f.a)), m->penalty);
-    b->api->penalty(b, distance(b, m->rank, graft_gemm(b, f.b, f.b, graft_null_value(), 1, 0, 1.0)), m->penalty);
+    b->api->penalty(b, distance(b, rank_at(m, s), graft_matmul_nt(b, f.a, f.a)), m->penalty);
+    b->api->penalty(b, distance(b, rank_at(m, s), graft_gemm(b, f.b, f.b, graft_null_value(), 1, 0, 1.0)), m->penalty);
     const graft_value z = graft_matmul_nt(b, graft_dropout(b, x, m->dropout), graft_mul(b, f.a, f.e));
     return graft_add(b, y, graft_scale(b, graft_matmul_nt(b, z, f.b), scale_of(m)));
 }
@@ -78,7 +96,7 @@ static graft_value adalora_linear(void *run, graft_builder *b, const graft_site 
 static graft_value adalora_merge(void *run, graft_builder *b, const graft_site *s, graft_value w)
 {
     const adalora *m = run;
-    if (!b->api->matches(b, m->select, m->key, s)) return w;
+    if (!b->api->matches(b, m->select, m->key, s) || !rank_at(m, s)) return w;
     const factors f = factors_of(m, b, s);
     return graft_add(b, w, graft_scale(b, graft_matmul(b, f.b, graft_mul(b, f.a, f.e)), scale_of(m)));
 }
@@ -110,7 +128,8 @@ static graft_status adalora_save(void *run, graft_writer *w, int32_t n_sites, co
     api->flag(w, "fan_in_fan_out", 0);
     api->flag(w, "init_lora_weights", 1);
     api->null(w, "modules_to_save");
-    api->null(w, "rank_pattern");
+    if (m->ranks) api->value(w, "rank_pattern", m->ranks);
+    else api->null(w, "rank_pattern");
     if (m->saved_targets) api->value(w, "target_modules", m->saved_targets);
     else api->texts(w, "target_modules", n_sites, sites);
     return GRAFT_OK;

@@ -4,6 +4,7 @@
  *     DoRA     rows of W + scale B A, brought to the learned length m: g = m / |row|, no gradient through |row|;
  *              y = (g W + g scale B A) x. Liu et al. 2024, arXiv 2402.09353
  *     LoRA+    B learns faster than A. Hayou et al. 2024, arXiv 2402.12354
+ *     lora_bias   y has scale c more, c [out] zero at the start: read from PEFT's adapters
  * Biases, and whole modules beside (modules_to_save), may train too: they lie in the adapter's file. */
 #include "lora.h"
 
@@ -150,7 +151,9 @@ static graft_value lora_linear(void *run, graft_builder *b, const graft_site *s,
     if (!chosen(m, b, s)) return y;
     remember(m, b, s->path);
     const graft_value dropped = graft_dropout(b, x, m->dropout), z = graft_matmul_nt(b, dropped, lora_A(m, b, s)); /* [T, r] */
-    graft_value delta = graft_scale(b, graft_matmul_nt(b, z, lora_B(m, b, s)), scale_at(m, b, s->path));
+    graft_value made = graft_matmul_nt(b, z, lora_B(m, b, s));
+    if (m->output_bias) made = graft_add(b, made, graft_new_param(b, "lora_B.bias", GRAFT_START_ZERO, 0.0, s->out, 0));
+    graft_value delta = graft_scale(b, made, scale_at(m, b, s->path));
     if (m->dora) {
         const graft_value gain = graft_reshape(b, dora_gain(b, s, whole(m, b, s, s->weight)), 1, &s->out);
         graft_value base = s->bias.id ? graft_sub(b, y, s->bias) : y;
@@ -164,8 +167,16 @@ static graft_value lora_merge(void *run, graft_builder *b, const graft_site *s, 
 {
     const lora *m = run;
     if (!chosen(m, b, s)) return w;
+    if (m->output_bias && !s->bias.id) b->api->error(b, "LoRA with lora_bias cannot be merged here: the linear has no bias that could take it");
     const graft_value now = whole(m, b, s, w);
     return m->dora ? graft_mul(b, now, dora_gain(b, s, now)) : now;
+}
+
+static graft_value lora_merge_bias(void *run, graft_builder *b, const graft_site *s, graft_value bias)
+{
+    const lora *m = run;
+    if (!m->output_bias || !chosen(m, b, s)) return bias;
+    return graft_add(b, bias, graft_scale(b, graft_new_param(b, "lora_B.bias", GRAFT_START_ZERO, 0.0, s->out, 0), scale_at(m, b, s->path)));
 }
 
 static int lora_trains(void *run, graft_builder *b, const graft_site *s, const char *weight)
@@ -208,6 +219,7 @@ static const graft_method_table lora_table = {
     .trains = lora_trains,
     .linear = lora_linear,
     .merge = lora_merge,
+    .merge_bias = lora_merge_bias,
     .files = &lora_files,
     .save = lora_save,
     .owns = lora_owns,

@@ -29,7 +29,7 @@ typedef struct lora {
     int64_t rank;
     int64_t iterations; /* of PiSSA's decomposition; 0: until it stands */
     double alpha, dropout, ratio;
-    int rslora, dora, excludes, saved;
+    int rslora, dora, excludes, saved, output_bias; /* output_bias: B has a bias, PEFT's lora_bias */
     lora_bias bias;
     lora_init init;
     lora_site *sites;

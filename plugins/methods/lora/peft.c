@@ -97,7 +97,8 @@ graft_status lora_read_saved(lora *m, const graft_config *saved, graft_error *er
     m->rank = graft_dim(saved, "r", 8);
     m->alpha = graft_real(saved, "lora_alpha", 8.0, 0.0, 1e6);
     read_bias(m, saved, "bias");
-    if (graft_flag(saved, "lora_bias", 0)) return m->host->fail(err, GRAFT_UNSUPPORTED, "adapter_config.json", "this LoRA adapter uses lora_bias, which this method cannot do; merge it with PEFT and use the merged model");
+    m->output_bias = graft_flag(saved, "lora_bias", 0);
+    if (m->output_bias && graft_flag(saved, "use_dora", 0)) return m->host->fail(err, GRAFT_UNSUPPORTED, "adapter_config.json", "lora_bias and use_dora exclude each other");
     return lora_read(m, saved, err);
 }
 
@@ -216,7 +217,7 @@ graft_status lora_save(void *run, graft_writer *w, int32_t n_sites, const char *
     api->number(w, "lora_dropout", m->dropout);
     api->flag(w, "use_rslora", m->rslora);
     api->flag(w, "use_dora", m->dora);
-    api->flag(w, "lora_bias", 0);
+    api->flag(w, "lora_bias", m->output_bias);
     api->text(w, "bias", bias[m->bias]);
     api->flag(w, "fan_in_fan_out", 0);
     write_init(m, w);
