@@ -1,5 +1,6 @@
 /* core/cli/data.c - what the arguments say about data becomes options of core/data, and the datasets that they name. */
 #include "core/base/error.h"
+#include "core/base/file.h"
 #include "core/base/log.h"
 #include "core/base/rng.h"
 #include "core/cli/session.h"
@@ -35,11 +36,15 @@ static const char *date_of(graft_cli *c)
     return graft_arena_printf(c->arena, "%02d %s %d", day.tm_mday, months[day.tm_mon], day.tm_year + 1900);
 }
 
-/* Samples of large sets are kept in the user's cache folder, or where tokenized_path says. */
+/* Samples of large sets are kept in the user's cache folder, or where tokenized_path says. What LLaMA-Factory saves in such a folder is not read. */
 static const char *cache_of(graft_cli *c)
 {
     const char *said = graft_args_text(c->args, "tokenized_path");
-    if (said && *said) return said;
+    if (said && *said) {
+        const char *arrow = graft_arena_printf(c->arena, "%s/dataset_dict.json", said);
+        if (arrow && graft_path_exists(arrow)) graft_log(GRAFT_LOG_WARNING, "tokenized_path: %s holds samples saved by LLaMA-Factory, which are not read; the data is tokenised anew, beside them", said);
+        return said;
+    }
     char *folder = graft_cache_folder();
     const char *copy = folder ? graft_arena_copy(c->arena, folder, strlen(folder)) : NULL;
     graft_free(folder);
