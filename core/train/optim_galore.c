@@ -63,12 +63,12 @@ static int is_projected(const graft_optim_leaf *x)
     return !list || !strcmp(list, "all") || !strcmp(list, "all-linear") || is_listed(list, v->name);
 }
 
-static int is_right(int side, int64_t m, int64_t n)
+static int is_right(graft_galore_side side, int64_t m, int64_t n)
 {
     return side == GRAFT_GALORE_RIGHT || side == GRAFT_GALORE_FULL || (side == GRAFT_GALORE_STD && m >= n) || (side == GRAFT_GALORE_REVERSE && m < n);
 }
 
-static int is_left(int side, int64_t m, int64_t n) { return side == GRAFT_GALORE_FULL || !is_right(side, m, n); }
+static int is_left(graft_galore_side side, int64_t m, int64_t n) { return side == GRAFT_GALORE_FULL || !is_right(side, m, n); }
 
 /* ---- the step ----------------------------------------------------------------------------------------------------------------- */
 
