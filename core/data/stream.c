@@ -347,7 +347,8 @@ graft_status graft_stream_open(graft_load *l, graft_stream **out, graft_dataset 
         graft_free(l);
         return status;
     }
-    s->l = l, s->o = *l->o, l->o = &s->o, s->o.draws = NULL;
+    s->l = l, s->o = *l->o, l->o = &s->o;
+    s->o.draws = NULL, s->o.preprocessing_workers = 0; /* several workers are for data that is read whole */
     s->size = s->o.buffer_size ? s->o.buffer_size : 16384;
     if (check(&s->o, l->err) || open_sets(s)) return l->err->code;
     s->buffer = graft_calloc((size_t)s->size, sizeof *s->buffer);
