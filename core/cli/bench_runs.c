@@ -5,6 +5,7 @@
 #include "core/cli/session.h"
 #include "core/graph/rates.h"
 #include "core/model/generate.h"
+#include "core/model/hold.h"
 #include "core/train/train.h"
 #include "core/train/update.h"
 #include "graft/random.h"
@@ -100,6 +101,7 @@ static graft_status prepare(graft_session *s, training *t, graft_error *err)
     const uint64_t seed = (uint64_t)graft_args_int(s->c->args, "seed");
     graft_status status = graft_model_graph(s->model, s->methods, s->n_methods, GRAFT_FOR_TRAIN, &t->g, err);
     if (!status) status = graft_graph_prepare(t->g, &s->device, 0, 0, err);
+    if (!status) status = graft_model_hold(s->model, &t->g, 1, NULL, &s->device, err);
     if (!status) status = graft_update_graphs(&t->update, t->g, &adamw, &s->device, err);
     if (!status) status = graft_store_new(&s->device, &t->store, err);
     if (!status) status = graft_store_add_graph(t->store, t->g, capacity, err);

@@ -1,5 +1,6 @@
 /* core/cli/cmd_graph.c - graft graph: the graph of a model with its tuning method, one node a line. */
 #include "core/cli/session.h"
+#include "core/model/hold.h"
 
 #include <string.h>
 
@@ -24,6 +25,7 @@ static graft_status run(graft_cli *c, graft_error *err)
     if (!status && graft_args_given(c->args, "backend")) { /* as this backend will run it */
         status = graft_session_device(&s, err);
         if (!status) status = graft_graph_prepare(g, &s.device, 0, 0, err);
+        if (!status) status = graft_model_hold(s.model, &g, 1, NULL, &s.device, err);
     }
     if (!status) {
         graft_graph_text(g, &text);

@@ -52,15 +52,17 @@ static int nearest(const float *middle, int n, float y)
 static const float nf4_middle[15] = {-0.8480964f, -0.61063293f, -0.45999527f, -0.33967943f, -0.23460741f, -0.13791173f, -0.04552502f, 0.03979015f,
                                      0.12025525f, 0.20352125f, 0.29201377f, 0.38931254f, 0.50166342f, 0.64278692f, 0.86147842f};
 
-/* 64 numbers to 32 bytes; returns their scale. */
+/* 64 numbers to 32 bytes; returns their scale. A code is the number of middles below: counted in loops that become vectors. */
 static float nf4_block(const float *x, uint8_t *q)
 {
     const float scale = largest(x, GRAFT_PACKED_BLOCK);
-    for (int i = 0; i < GRAFT_PACKED_BLOCK; i += 2) {
-        int code[2];
-        for (int k = 0; k < 2; k++) code[k] = scale > 0.0f && x[i + k] == x[i + k] ? nearest(nf4_middle, 15, x[i + k] / scale) : 7;
-        q[i / 2] = (uint8_t)(code[0] << 4 | code[1]);
-    }
+    float y[GRAFT_PACKED_BLOCK];
+    int32_t code[GRAFT_PACKED_BLOCK] = {0};
+    for (int i = 0; i < GRAFT_PACKED_BLOCK; i++) y[i] = x[i] / scale;
+    for (int k = 0; k < 15; k++)
+        for (int i = 0; i < GRAFT_PACKED_BLOCK; i++) code[i] += nf4_middle[k] < y[i];
+    for (int i = 0; i < GRAFT_PACKED_BLOCK; i++) code[i] = y[i] == y[i] ? code[i] : 7; /* no number, or a block of zeros */
+    for (int i = 0; i < GRAFT_PACKED_BLOCK; i += 2) q[i / 2] = (uint8_t)(code[i] << 4 | code[i + 1]);
     return scale;
 }
 
@@ -83,7 +85,7 @@ static void scales_piece(void *ctx, int64_t group)
     const quantising *w = ctx;
     const int64_t first = group * BLOCKS, all = w->n / GRAFT_PACKED_BLOCK, n = all - first < BLOCKS ? all - first : BLOCKS;
     uint8_t *at = w->to + group * GRAFT_NF4_GROUP_BYTES;
-    float off[BLOCKS];
+    float off[BLOCKS] = {0};
     for (int64_t i = 0; i < n; i++) off[i] = w->scales[first + i] - w->offset;
     const float of[2] = {largest(off, n), w->offset};
     memcpy(at, of, sizeof of);
@@ -125,7 +127,7 @@ void graft_quantise(graft_dtype t, const float *x, int64_t rows, int64_t columns
 
 void graft_widen(graft_dtype t, const void *from, int64_t n, float *to)
 {
-    const graft_storage *s = graft_storage_by_dtype(t);
+    const graft_storage *s = graft_storage_by_dtype((int)t);
     if (graft_is_packed(t)) {
         for (int64_t i = 0; i < n; i++) to[i] = graft_packed_at(from, i, t);
     } else if (s) {
