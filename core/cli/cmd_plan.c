@@ -2,6 +2,7 @@
 #include "core/base/error.h"
 #include "core/cli/job.h"
 #include "core/graph/rates.h"
+#include "core/train/update.h"
 
 #include <string.h>
 
@@ -49,16 +50,35 @@ static void print_json(graft_cli *c, const graft_memory *m, const speed *v)
     graft_cli_print_json(c, o, 2);
 }
 
+/* Of a run with several methods: what each trains. */
+static graft_status print_shares(graft_cli *c, const graft_job *j, graft_error *err)
+{
+    int64_t trained[GRAFT_SESSION_METHODS] = {0};
+    const int64_t none[GRAFT_SYMBOLS] = {0};
+    graft_graph *g = NULL;
+    if (j->s.n_methods < 2) return GRAFT_OK;
+    const graft_status s = graft_model_graph(j->s.model, j->s.methods, j->s.n_methods, GRAFT_FOR_TRAIN, &g, err);
+    for (int32_t i = 1; !s && i < g->n_values; i++) {
+        const graft_value_info *v = &g->values[i];
+        const int by = v->from_method >= 0 ? v->from_method : v->trained_by;
+        if (v->node < 0 && by >= 0 && by < j->s.n_methods && graft_update_trains(g, v)) trained[by] += graft_shape_elements(&v->shape, none);
+    }
+    for (int i = 0; !s && i < j->s.n_methods; i++) fprintf(c->out, "    %-12s %lld parameters\n", j->s.methods[i].name, (long long)trained[i]);
+    graft_graph_free(g);
+    return s;
+}
+
 static void row(graft_cli *c, const char *what, int64_t bytes, const char *why)
 {
     char text[32];
     fprintf(c->out, "  %-12s %10s%s%s\n", what, graft_bytes_text(bytes, text), *why ? "   " : "", why);
 }
 
-static void print_text(graft_cli *c, const graft_job *j, const graft_memory *m, const speed *v)
+static graft_status print_text(graft_cli *c, const graft_job *j, const graft_memory *m, const speed *v, graft_error *err)
 {
     fprintf(c->out, "%s, %s on %s\n", j->o.base_name, j->s.names, j->s.device.info.name[0] ? j->s.device.info.name : j->s.device.name);
     fprintf(c->out, "  trained      %lld of %lld parameters (%.4f %%)\n", (long long)m->trainable, (long long)m->parameters, m->parameters ? 100.0 * (double)m->trainable / (double)m->parameters : 0.0);
+    const graft_status s = print_shares(c, j, err);
     fprintf(c->out, "  run          at most %lld tokens of %lld samples, %.1f GFLOP%s\n", (long long)m->tokens, (long long)m->sequences, m->flops / 1e9, j->train ? "" : " (no dataset was named: all samples as long as cutoff_len)");
     if (j->train) fprintf(c->out, "  updates      %lld, %lld an epoch\n", (long long)m->total_steps, (long long)m->updates_per_epoch);
     if (v->tokens > 0) fprintf(c->out, "  speed        about %.0f tokens/s, %.2g s an update (of the measured %.0f GF/s in products and %.1f GB/s)\n", v->tokens, v->update, v->matmul * 1e-9, v->memory * 1e-9);
@@ -73,6 +93,7 @@ static void print_text(graft_cli *c, const graft_job *j, const graft_memory *m, 
     row(c, "activations", m->activations, how);
     row(c, "workspace", m->workspace, "of the backend");
     row(c, "together", m->total, "");
+    return s;
 }
 
 static graft_status run(graft_cli *c, graft_error *err)
@@ -83,7 +104,7 @@ static graft_status run(graft_cli *c, graft_error *err)
     if (!s) s = graft_train_plan(&j.job, &m, err);
     const speed v = s ? (speed){0} : expect(&j, &m);
     if (!s && c->json) print_json(c, &m, &v);
-    if (!s && !c->json) print_text(c, &j, &m, &v);
+    if (!s && !c->json) s = print_text(c, &j, &m, &v, err);
     graft_job_close(&j);
     return s;
 }
