@@ -212,8 +212,8 @@ START_TEST(galore)
     expect_status(0, graft("train", at("@/run.yaml"), "--output_dir", at("@/again"), "max_steps=6", "finetuning_type=full", "use_galore=true", "galore_update_interval=4", at("resume_from_checkpoint=@/whole/checkpoint-5")));
     same("whole", "again", "model.safetensors");
     same("whole", "again", "checkpoint-6/optimiser.safetensors");
-    expect_status(1, graft("train", at("@/run.yaml"), "--output_dir", at("@/no"), "use_galore=true"));
-    expect_said(said_err, "GaLore is for training the model's own weights, and lora trains few others");
+    expect_status(1, graft("train", at("@/run.yaml"), "--output_dir", at("@/no"), "use_galore=true", "finetuning_type=ia3"));
+    expect_said(said_err, "GaLore is for training the model's own weights, and ia3 trains few others");
 }
 END_TEST
 
