@@ -7,6 +7,7 @@
 
 #include "core/base/error.h"
 #include "core/base/log.h"
+#include "core/model/dequant.h"
 #include "core/model/layout.h"
 #include "core/model/quantise.h"
 #include "graft/packed.h"
@@ -121,10 +122,21 @@ graft_status graft_model_hold(const graft_model *m, graft_graph *const *graphs, 
     return status ? status : graft_graph_hold(graphs, n, s, d, choose, m, err);
 }
 
+/* The file's name for a type of blocks that no weight is held in; NULL: it is none. */
+static const char *unheld_type(const graft_model *m, const graft_value_info *leaf)
+{
+    graft_stored_part part;
+    const graft_weight_info *t;
+    graft_error ignored = GRAFT_ERROR_INIT;
+    if (part_of(m, leaf, 0, &part, &t, &ignored) || !t || t->dtype || t->storage->block == 1) return NULL;
+    return t->dtype_name;
+}
+
 void graft_model_hold_say(const graft_model *m, const graft_graph *g, const graft_device *d)
 {
     enum { TYPES = GRAFT_INT8 + 1 };
-    int held[TYPES] = {0}, wider = 0;
+    int held[TYPES] = {0}, wider = 0, unheld = 0;
+    const char *name = "";
     graft_dtype lacking = GRAFT_F32;
     char text[256] = "";
     for (int32_t i = 1; i < g->n_values; i++) {
@@ -132,6 +144,8 @@ void graft_model_hold_say(const graft_model *m, const graft_graph *g, const graf
         if (v->node >= 0 || v->place != GRAFT_PLACE_WEIGHT || v->start != GRAFT_START_CHECKPOINT || (int)v->shape.dtype >= TYPES) continue;
         const graft_dtype numbers = graft_hold_numbers(m, g, v);
         held[v->shape.dtype]++;
+        const char *type = v->shape.dtype == GRAFT_F32 && v->shape.rank >= 2 && !v->trainable ? unheld_type(m, v) : NULL;
+        if (type) unheld++, name = type;
         if (v->shape.dtype == GRAFT_F32 && numbers != GRAFT_F32) wider++, lacking = numbers;
     }
     for (int t = 0; t < TYPES; t++) {
@@ -139,6 +153,7 @@ void graft_model_hold_say(const graft_model *m, const graft_graph *g, const graf
         if (held[t] && t != (int)GRAFT_F32) snprintf(text + at, sizeof text - at, "%s%d as %s", at ? ", " : "", held[t], graft_dtype_name((graft_dtype)t));
     }
     if (*text) graft_log(GRAFT_LOG_INFO, "weights are held %s, %d as f32", text, held[GRAFT_F32]);
+    if (unheld && !m->base_dtype) graft_log(GRAFT_LOG_INFO, "%d weights are stored as %s, which no weight is held in: they are f32; base_dtype=bf16, int8 or nf4 takes less", unheld, name);
     if (wider) graft_log(GRAFT_LOG_INFO, "backend %s cannot read every weight as %s: %d are held in f32, with the same numbers", d->name, graft_dtype_name(lacking), wider);
 }
 
