@@ -280,7 +280,7 @@ graft_status graft_template_render_with(const graft_template *t, const graft_tem
     if (!*turns) return graft_fail(err, GRAFT_NO_MEMORY, NULL, "out of memory");
     for (size_t i = 0; i < *n_turns; i++) {
         graft_turn *turn = &(*turns)[i];
-        const graft_units thought = {units[i].prompt.item + units[i].prompt.n - 1, 1, 1};
+        const graft_units *prompt = &units[i].prompt, thought = {prompt->n ? prompt->item + prompt->n - 1 : NULL, prompt->n > 0, 1};
         int32_t *ignored;
         if (ids_of(t, tok, o->split_special, &units[i].prompt, a, &turn->prompt, &turn->n_prompt, err) || ids_of(t, tok, o->split_special, &units[i].answer, a, &turn->answer, &turn->n_answer, err)) return err->code;
         turn->n_thought = 0;
