@@ -19,7 +19,7 @@ START_TEST(knapsack)
     graft_arena *a = graft_arena_new();
     const graft_json *root;
     int64_t rows = 0;
-    ck_assert_ok(graft_json_parse_file(a, graft_test_fixture("data/knapsack.json"), 1 << 20, 0, &root, &err));
+    ck_assert_ok(graft_json_parse_file(a, graft_test_fixture("orders/knapsack.json"), 1 << 20, 0, &root, &err));
     for (const graft_json *row = graft_json_get(root, "rows")->child; row; row = row->next, rows++) {
         static int64_t lengths[4096], order[4096], ends[4096];
         const int64_t n = numbers(graft_json_get(row, "lengths"), lengths), bins = graft_pack_bins(lengths, n, graft_json_get(row, "capacity")->integer, order, ends);

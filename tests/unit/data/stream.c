@@ -1,4 +1,4 @@
-/* Streaming: the order of records is `datasets`' IterableDataset's (fixtures/data/stream.jsonl: three passes each), samples are those of a load. */
+/* Streaming: the order of records is `datasets`' IterableDataset's (fixtures/orders/stream.jsonl: three passes each), samples are those of a load. */
 #include "core/base/json.h"
 #include "core/base/str.h"
 #include "tests/unit/data/ground.h"
@@ -55,7 +55,7 @@ START_TEST(orders)
     size_t bytes;
     const graft_json *rows[20];
     int n_rows = 0;
-    ck_assert_ok(graft_file_read(graft_test_fixture("data/stream.jsonl"), 1 << 20, &text, &bytes, &err));
+    ck_assert_ok(graft_file_read(graft_test_fixture("orders/stream.jsonl"), 1 << 20, &text, &bytes, &err));
     for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) ck_assert_ok(graft_json_parse(a, "row", line, strlen(line), 0, &rows[n_rows++], &err));
     ground g = ground_open_with("stream", "empty");
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
