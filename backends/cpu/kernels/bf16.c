@@ -32,7 +32,7 @@ INLINE __m512i zipped(__m512i both)
 INLINE __m512i row_pair(const void *x, int64_t i, int64_t ld, int64_t n, int two, graft_dtype t)
 {
     if (t == GRAFT_BF16) {
-        const __mmask16 some = n >= 16 ? 0xffff : (__mmask16)((1u << n) - 1u);
+        const __mmask16 some = (__mmask16)(n >= 16 ? 0xffffu : (1u << n) - 1u);
         const __m256i a = _mm256_maskz_loadu_epi16(some, (const uint16_t *)x + i), b = two ? _mm256_maskz_loadu_epi16(some, (const uint16_t *)x + i + ld) : _mm256_setzero_si256();
         return zipped(_mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1));
     }
