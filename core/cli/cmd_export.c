@@ -54,6 +54,7 @@ static graft_status run(graft_cli *c, graft_error *err)
     if (!status) status = graft_session_device(&s, err);
     if (!status) status = choose_dtype(&s, &dtype, err);
     if (!status) status = export_model(&s, dir, dtype, err);
+    if (!status && s.chat) status = graft_template_save(s.chat, s.tokenizer, dir, err);
     if (!status && c->json) {
         graft_json *o = graft_json_new(c->arena, GRAFT_JSON_OBJECT);
         graft_json_put(c->arena, o, "export_dir", graft_json_text(c->arena, dir, strlen(dir)));

@@ -84,6 +84,8 @@ const char *graft_template_empty_thought(const graft_template *t, size_t *bytes)
 struct graft_str;
 void graft_template_jinja(const graft_template *t, const char *bos, const char *eos, struct graft_str *out);
 void graft_template_ollama(const graft_template *t, const char *bos, const char *eos, struct graft_str *out);
+/* Beside a saved model and tokenizer: a Modelfile, and the chat template where the tokenizer has none of its own or this one is to replace it. */
+graft_status graft_template_save(const graft_template *t, const graft_tokenizer *tok, const char *dir, graft_error *err);
 /* No template is named: the one that the tokenizer's chat template amounts to, found by rendering conversations with it; "empty" when it has none. */
 graft_status graft_template_of_tokenizer(const char *dir, const graft_tokenizer *tok, graft_template **out, graft_error *err);
 

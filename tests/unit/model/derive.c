@@ -96,8 +96,48 @@ START_TEST(slots)
 }
 END_TEST
 
+static const char *text_of(const char *dir, const char *name)
+{
+    static char *data;
+    graft_error err = GRAFT_ERROR_INIT;
+    size_t bytes;
+    char path[4300];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    graft_free(data);
+    data = NULL;
+    ck_assert_ok(graft_file_read(path, 1 << 20, &data, &bytes, &err));
+    return data;
+}
+
+/* A template that replaces the tokenizer's own, and one that does not. */
+START_TEST(saved)
+{
+    graft_error err = GRAFT_ERROR_INIT;
+    static const char *const names[] = {"chatml", "smollm2"};
+    for (size_t i = 0; i < 2; i++) {
+        graft_tokenizer *tok = NULL;
+        graft_template *t = NULL;
+        const char *dir = graft_test_dir("saved");
+        ck_assert_ok(graft_tokenizer_open(graft_test_fixture("tokenizers/smollm2"), &tok, &err));
+        ck_assert_ok(graft_template_open(GRAFT_SOURCE_DIR "/formats/templates", names[i], &t, &err));
+        ck_assert_ok(graft_template_fit(t, tok, &err));
+        ck_assert_ok(graft_tokenizer_save(tok, dir, &err));
+        ck_assert_ok(graft_template_save(t, tok, dir, &err));
+        const char *file = text_of(dir, "Modelfile");
+        ck_assert_msg(strstr(file, "# ollama modelfile\n\nFROM .\n\nTEMPLATE \"\"\"{{ if .System }}<|im_start|>system\n{{ .System }}<|im_end|>\n{{ end }}{{ range .Messages }}") == file, "%s", file);
+        ck_assert_msg(strstr(file, "PARAMETER stop \"<|im_end|>\"\n") && strstr(file, "PARAMETER num_ctx 4096\n"), "%s", file);
+        ck_assert_int_eq(strstr(file, "SYSTEM \"\"\"You are a helpful AI assistant named SmolLM") != NULL, i == 1);
+        file = text_of(dir, "chat_template.jinja");
+        ck_assert_int_eq(strstr(file, "{% if messages[0]['role'] == 'system' %}{% set loop_messages = messages[1:] %}") == file, i == 0);
+        graft_template_close(t);
+        graft_tokenizer_close(tok);
+    }
+}
+END_TEST
+
 static void cases(TCase *tc)
 {
+    tcase_add_test(tc, saved);
     tcase_add_test(tc, jinja);
     tcase_add_test(tc, slots);
 }
