@@ -6,10 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 enum { FIRST_BLOCK = 4096,
        LARGEST_BLOCK = 1 << 20,
-       ALIGN = 16 };
+       ALIGN = 16,
+       HUGE_FROM = 32 << 20 };
 
 typedef struct block {
     struct block *before;
@@ -21,9 +23,22 @@ struct graft_arena {
     size_t next_block, taken;
 };
 
+/* Large blocks are fresh pages: offered for huge ones before anyone touches them, they cost a five-hundredth of the page faults. */
+static void *offer_huge(void *p, size_t bytes)
+{
+#ifdef MADV_HUGEPAGE
+    const uintptr_t page = 4096, from = ((uintptr_t)p + page - 1) / page * page, end = ((uintptr_t)p + bytes) / page * page;
+    if (p && bytes >= HUGE_FROM) madvise((void *)from, end - from, MADV_HUGEPAGE);
+#else
+    (void)bytes;
+#endif
+    return p;
+}
+
 void *graft_calloc(size_t n, size_t size)
 {
-    return calloc(n ? n : 1, size ? size : 1); /* checks n * size; a zero-sized request still gives a block, so NULL always means failure */
+    void *p = calloc(n ? n : 1, size ? size : 1); /* checks n * size; a zero-sized request still gives a block, so NULL always means failure */
+    return offer_huge(p, n * size);
 }
 
 void *graft_realloc(void *p, size_t n, size_t size)

@@ -144,12 +144,14 @@ static graft_status set_batch(graft_session *s, const training *t, graft_error *
 }
 
 /* The first step, which touches all memory for the first time, is not counted. */
-static graft_status steps(const training *t, double *seconds, float *loss, graft_error *err)
+static graft_status steps(const training *t, double *seconds, float *loss, double *faults, graft_error *err)
 {
     const int64_t extent[GRAFT_SYMBOLS] = {t->part * t->length, t->part, t->part * (t->length - 1), 0}, parts = t->batch / t->part;
     graft_status status = GRAFT_OK;
     double norm;
+    struct rusage before = {0}, after;
     for (int64_t i = 0; i <= t->rounds && !status; i++) {
+        if (i <= 1) getrusage(RUSAGE_SELF, &before); /* the first step touches all memory */
         const double begin = now();
         for (int64_t k = 0; k < parts && !status; k++) status = graft_exec_run(t->run, extent, (uint64_t)(i * parts + k) + 1, 1, err);
         if (!status) status = graft_exec_get(t->run, "loss", loss, 4, err);
@@ -157,6 +159,8 @@ static graft_status steps(const training *t, double *seconds, float *loss, graft
         if (!status) status = graft_update_run((graft_update *)(uintptr_t)&t->update, &adamw, i + 1, 1e-4, &norm, err);
         if (i) seconds[i - 1] = now() - begin;
     }
+    getrusage(RUSAGE_SELF, &after);
+    *faults = (double)(after.ru_minflt - before.ru_minflt) / (double)t->rounds;
     return status;
 }
 
@@ -164,7 +168,7 @@ graft_status graft_bench_train(graft_cli *c, graft_error *err)
 {
     graft_session s = {.c = c};
     training t = {0};
-    double seconds[MOST_ROUNDS] = {0}, peak = 0.0;
+    double seconds[MOST_ROUNDS] = {0}, peak = 0.0, faults = 0.0;
     float loss = 0.0f;
     graft_status status = count_of(c, "batch", 1 << 16, &t.batch, err);
     if (!status) status = count_of(c, "length", 1 << 20, &t.length, err);
@@ -173,7 +177,7 @@ graft_status graft_bench_train(graft_cli *c, graft_error *err)
     if (!status) status = open_all(&s, 1, err);
     if (!status) status = prepare(&s, &t, err);
     if (!status) status = set_batch(&s, &t, err);
-    if (!status) status = steps(&t, seconds, &loss, err);
+    if (!status) status = steps(&t, seconds, &loss, &faults, err);
     graft_json *o = graft_json_new(c->arena, GRAFT_JSON_OBJECT);
     if (!status) put_memory(c, o); /* before the probe takes memory of its own */
     if (!status) status = peak_of(&s, &peak, err);
@@ -186,6 +190,7 @@ graft_status graft_bench_train(graft_cli *c, graft_error *err)
         put(c, o, "share_of_peak", "share of peak", peak > 0.0 ? flops / step / peak : 0.0, "");
         graft_json_put(c->arena, o, "flops_per_s", graft_json_real(c->arena, flops / step));
         graft_json_put(c->arena, o, "peak_flops_per_s", graft_json_real(c->arena, peak));
+        put(c, o, "page_faults_per_step", "page faults a step", faults, "");
         graft_json_put(c->arena, o, "loss", graft_json_real(c->arena, (double)loss));
         if (c->json) graft_cli_print_json(c, o, 2);
     }

@@ -74,6 +74,8 @@ static void print_json(graft_cli *c, const graft_job *j, const graft_train_resul
     graft_json_put(a, o, "train_runtime", graft_json_real(a, r->runtime));
     graft_json_put(a, o, "tokens", graft_json_int(a, r->tokens));
     graft_json_put(a, o, "tokens_per_second", graft_json_real(a, r->runtime > 0 ? (double)r->tokens / r->runtime : 0));
+    graft_json_put(a, o, "save_seconds", graft_json_real(a, r->save_seconds));
+    graft_json_put(a, o, "save_waited_seconds", graft_json_real(a, r->save_waited));
     if (*r->checkpoint) graft_json_put(a, o, "checkpoint", graft_json_text(a, r->checkpoint, strlen(r->checkpoint)));
     if (*r->plot) graft_json_put(a, o, "plot", graft_json_text(a, r->plot, strlen(r->plot)));
     graft_cli_print_json(c, o, 2);

@@ -54,6 +54,7 @@ graft_status graft_store_write(graft_store *s, int i, const void *from, int64_t 
 /* A part of a tensor, from a byte on. */
 graft_status graft_store_write_at(graft_store *s, int i, int64_t offset, const void *from, int64_t bytes, graft_error *err);
 graft_status graft_store_read(const graft_store *s, int i, void *to, int64_t bytes, graft_error *err);
+graft_status graft_store_read_part(const graft_store *s, int i, int64_t offset, void *to, int64_t bytes, graft_error *err);
 graft_status graft_store_clear(graft_store *s, int i, graft_error *err); /* zeros */
 /* Forgets every STATE tensor and gives its memory back; weights stay. Programs made before must be freed first; add the new graphs and commit again. */
 graft_status graft_store_reset_state(graft_store *s, graft_error *err);

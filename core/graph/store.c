@@ -244,6 +244,15 @@ graft_status graft_store_read(const graft_store *s, int i, void *to, int64_t byt
     return s->device->table->download(s->device->dev, graft_store_buffer(s, e->place), e->offset, to, bytes, err);
 }
 
+graft_status graft_store_read_part(const graft_store *s, int i, int64_t offset, void *to, int64_t bytes, graft_error *err)
+{
+    const graft_status status = check_size(s, i, i >= 0 && (size_t)i < s->n ? s->entries[i].bytes : 0, err);
+    if (status) return status;
+    const entry *e = &s->entries[i];
+    if (offset < 0 || bytes < 0 || bytes > e->bytes || offset > e->bytes - bytes) return graft_fail(err, GRAFT_INTERNAL, e->name, "the tensor has %lld bytes, %lld from %lld on were asked for", (long long)e->bytes, (long long)bytes, (long long)offset);
+    return bytes ? s->device->table->download(s->device->dev, graft_store_buffer(s, e->place), e->offset + offset, to, bytes, err) : GRAFT_OK;
+}
+
 graft_status graft_store_clear(graft_store *s, int i, graft_error *err)
 {
     static const char zeros[1 << 16];

@@ -10,7 +10,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* What all tensors of one export share: they are written one after the other, so two buffers do, each as large as the largest weight. */
+/* What all tensors of one export share: they are written one after the other, so two buffers do, each as large as the largest weight. f32 as it is needs neither. */
 typedef struct shared {
     const graft_graph *graph;
     const graft_store *store;
@@ -47,6 +47,7 @@ static graft_status read_piece(void *ctx, int64_t offset, void *to, int64_t byte
     const source *f = ctx;
     const shared *all = f->all;
     const float *from;
+    if (all->dtype == GRAFT_F32 && !f->part.transposed && graft_store_shape(all->store, f->index).dtype == GRAFT_F32) return graft_store_read_part(all->store, f->index, 4 * f->part.first + offset, to, bytes, err);
     const graft_status status = fetch(f, &from, err);
     if (status) return status;
     if (f->part.transposed) {
@@ -77,10 +78,10 @@ static graft_status collect(shared *all, int owner, const graft_active_method *n
         if (at < 0) return graft_fail(err, GRAFT_INTERNAL, v->name, "the weight to save is not in the store");
         const graft_shape shape = graft_store_shape(all->store, at);
         const int64_t bytes = graft_shape_elements(&shape, (const int64_t[GRAFT_SYMBOLS]){0}) * 4, parts = graft_layout_parts(all->layouts, v->name, &v->shape);
-        if (bytes > all->largest) all->largest = bytes;
         for (int64_t k = 0; k < parts; k++, (*n)++) {
             graft_stored_part part;
             if (graft_layout_part(all->arena, all->layouts, v->name, &v->shape, k, &part)) return graft_fail(err, GRAFT_NO_MEMORY, v->name, "no memory to save the weights");
+            if ((part.transposed || all->dtype != GRAFT_F32 || v->shape.dtype != GRAFT_F32) && bytes > all->largest) all->largest = bytes;
             if (part.transposed && 4 * part.elements > all->turned_bytes) all->turned_bytes = 4 * part.elements;
             if (!out) continue;
             source *f = &from[*n];

@@ -133,6 +133,9 @@ graft_status graft_trainer_step_methods(graft_trainer *t, graft_error *err)
 {
     uint32_t flags = 0;
     if (t->step == t->started_step) return GRAFT_OK; /* begun already */
-    const graft_status s = call(t->job, t->step, &flags, err);
+    int any = 0;
+    for (int i = 0; i < t->job->n_methods; i++) any |= steps(&t->job->methods[i]);
+    graft_status s = any ? graft_trainer_saved(t, err) : GRAFT_OK; /* a save asks the methods too */
+    if (!s) s = call(t->job, t->step, &flags, err);
     return s || !(flags & GRAFT_STEP_REPLAN) ? s : replan(t, err);
 }

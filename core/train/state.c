@@ -32,47 +32,33 @@ graft_journal_moment graft_trainer_moment(const graft_trainer *t)
 
 /* ---- tensors out ------------------------------------------------------------------------------------------------------- */
 
-/* A tensor of the store, fetched whole at its first piece. The scratch memory is shared: the writer takes one tensor after the other. */
 typedef struct stored {
     const graft_store *store;
     int index;
-    uint8_t *scratch;
 } stored;
 
 static graft_status read_piece(void *ctx, int64_t offset, void *to, int64_t bytes, graft_error *err)
 {
     const stored *s = ctx;
-    const graft_status status = offset ? GRAFT_OK : graft_store_read(s->store, s->index, s->scratch, graft_store_tensor_bytes(s->store, s->index), err);
-    if (!status) memcpy(to, s->scratch + offset, (size_t)bytes);
-    return status;
+    return graft_store_read_part(s->store, s->index, offset, to, bytes, err);
 }
 
 static graft_status write_optimiser(const graft_trainer *t, const char *dir, graft_error *err)
 {
     const int all = graft_store_count(t->store);
-    int64_t n = 0, largest = 1;
+    int64_t n = 0;
     graft_tensor_out *out = graft_calloc((size_t)all + 1, sizeof *out);
     stored *from = graft_calloc((size_t)all + 1, sizeof *from);
     char *path = graft_path_join(dir, OPTIMISER);
-    for (int i = 0; i < all; i++)
-        if (graft_optim_is_state(graft_store_name(t->store, i)) && graft_store_tensor_bytes(t->store, i) > largest) largest = graft_store_tensor_bytes(t->store, i);
-    uint8_t *scratch = graft_calloc((size_t)largest, 1);
-    graft_status s = GRAFT_OK;
-    if (!out || !from || !path || !scratch) {
-        s = graft_fail(err, GRAFT_NO_MEMORY, dir, "no memory to save the optimiser");
-        goto out;
-    }
-    for (int i = 0; i < all; i++) {
+    for (int i = 0; out && from && i < all; i++) {
         if (!graft_optim_is_state(graft_store_name(t->store, i))) continue;
         const graft_shape shape = graft_store_shape(t->store, i);
-        from[n] = (stored){t->store, i, scratch};
+        from[n] = (stored){t->store, i};
         out[n] = (graft_tensor_out){.name = graft_store_name(t->store, i), .dtype = shape.dtype, .rank = shape.rank, .read = read_piece, .ctx = &from[n]};
         memcpy(out[n].dims, shape.dims, sizeof out[n].dims);
         n++;
     }
-    s = graft_safetensors_write(path, out, n, err);
-out:
-    graft_free(scratch);
+    const graft_status s = out && from && path ? graft_safetensors_write(path, out, n, err) : graft_fail(err, GRAFT_NO_MEMORY, dir, "no memory to save the optimiser");
     graft_free(path);
     graft_free(from);
     graft_free(out);
@@ -218,9 +204,8 @@ static graft_status take_counters(graft_trainer *t, const char *dir, graft_error
 
 /* ---- out -------------------------------------------------------------------------------------------------------------------- */
 
-graft_status graft_trainer_save(graft_trainer *t, graft_error *err)
+graft_status graft_trainer_write_checkpoint(const graft_trainer *t, char dir[GRAFT_CHECKPOINT_PATH], graft_error *err)
 {
-    char dir[GRAFT_CHECKPOINT_PATH];
     const graft_journal_moment now = graft_trainer_moment(t);
     graft_status s = graft_checkpoint_begin(t->o->output_dir, t->step, dir, err);
     if (!s) s = graft_trainer_write_model(t, dir, err);
@@ -234,9 +219,7 @@ graft_status graft_trainer_save(graft_trainer *t, graft_error *err)
     }
     s = graft_checkpoint_commit(t->o->output_dir, t->step, err);
     if (!s) s = graft_checkpoint_path(t->o->output_dir, t->step, dir, err);
-    if (s) return s;
-    snprintf(t->result->checkpoint, sizeof t->result->checkpoint, "%s", dir);
-    return graft_checkpoint_prune(t->o->output_dir, t->o->save_total_limit, t->step, err);
+    return s ? s : graft_checkpoint_prune(t->o->output_dir, t->o->save_total_limit, t->step, err);
 }
 
 /* ---- in --------------------------------------------------------------------------------------------------------------------- */

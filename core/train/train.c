@@ -135,6 +135,8 @@ static graft_status update(graft_trainer *t, double *loss, double *norm, double 
     if (!s) s = end_runs(t->train, 0, loss, err);
     if (s) return s;
     if (!isfinite(*loss)) return diverged(t, *rate, err);
+    s = graft_trainer_saved(t, err);
+    if (s) return s;
     s = graft_update_run(&t->graphs.update, &o->optim, t->step + 1, *rate, norm, err);
     if (s && !isfinite(*norm)) return diverged(t, *rate, err);
     return s;
@@ -230,7 +232,8 @@ static graft_status loop(graft_trainer *t, graft_error *err)
         if (t->step < t->steps.total && events && events->interrupted && events->interrupted(events->ctx)) {
             char last[GRAFT_CHECKPOINT_PATH];
             t->result->interrupted = 1;
-            s = graft_checkpoint_path(t->o->output_dir, t->step, last, err);
+            s = graft_trainer_saved(t, err);
+            if (!s) s = graft_checkpoint_path(t->o->output_dir, t->step, last, err);
             if (!s && strcmp(t->result->checkpoint, last)) s = graft_trainer_save(t, err);
             return s;
         }
@@ -340,6 +343,8 @@ static graft_status finish(graft_trainer *t, graft_error *err)
 
 static void release(graft_trainer *t)
 {
+    graft_error unheard = GRAFT_ERROR_INIT; /* an earlier one is being said */
+    graft_trainer_saved(t, &unheard);
     graft_exec_free(t->train);
     graft_exec_free(t->eval);
     graft_train_graphs_free(&t->graphs);
@@ -390,6 +395,7 @@ graft_status graft_train(const graft_train_job *job, graft_train_result *out, gr
     t.started_step = t.step;
     if (!s) s = graft_order_epoch(&t.order, t.step / t.steps.updates, err);
     if (!s) s = loop(&t, err);
+    if (!s) s = graft_trainer_saved(&t, err);
     if (!s) s = finish(&t, err);
     if (s == GRAFT_DEVICE && graft_device_lost(job->device)) s = lost(&t, err);
     release(&t);

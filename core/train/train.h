@@ -57,6 +57,7 @@ typedef struct graft_train_events {
 typedef struct graft_train_result {
     int64_t steps, total_steps, resumed_from;                          /* resumed_from: 0 when it began anew */
     double train_loss, eval_loss, runtime, samples_per_s, steps_per_s; /* eval_loss NaN: none */
+    double save_seconds, save_waited; /* writing checkpoints, and how long of it training stood still */
     int64_t tokens;
     int interrupted;
     char plot[4096];       /* path of training_loss.png, or "" */
@@ -81,7 +82,7 @@ graft_status graft_train(const graft_train_job *job, graft_train_result *out, gr
 /* The same memory promise that the loop allocates: for `graft plan`. Bytes.
  *
  * A micro-batch may be computed in several runs whose gradients add up, which is exact: a token's loss is weighted by the labels of the whole update.
- * Memory then follows from a run, not from the batch. Runs are as large as run_tokens, which is where larger ones stop being faster. */
+ * Memory then follows from a run, not from the batch. Runs are as large as run_tokens, where larger ones gain little: 512 tokens cost about 5 % against 2,048. */
 enum { GRAFT_TRAIN_BLOCKS = 4096 };
 typedef struct graft_memory {
     int64_t host; /* what the process holds beside the device's buffers: program, tokenizer, samples; measured when the plan is made */

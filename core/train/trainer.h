@@ -2,6 +2,7 @@
 #ifndef CORE_TRAIN_TRAINER_H
 #define CORE_TRAIN_TRAINER_H
 
+#include "core/train/checkpoint.h"
 #include "core/train/journal.h"
 #include "core/train/schedule.h"
 #include "core/train/train.h"
@@ -22,6 +23,8 @@ typedef struct graft_train_graphs {
     graft_graph *train, *eval; /* eval NULL without evaluation data */
     graft_update update;
 } graft_train_graphs;
+
+typedef struct graft_saving graft_saving; /* saver.c */
 
 typedef struct graft_trainer {
     const graft_train_job *job;
@@ -46,6 +49,7 @@ typedef struct graft_trainer {
     /* Of this process. */
     double started;
     int64_t started_step, eval_step; /* eval_step: of the last evaluation, -1 none */
+    graft_saving *saving;            /* a checkpoint that is being written, or NULL */
 } graft_trainer;
 
 /* ---- plan.c ---- */
@@ -71,13 +75,19 @@ graft_status graft_trainer_add_graphs(graft_trainer *t, graft_error *err); /* th
 graft_status graft_trainer_compile(graft_trainer *t, graft_error *err);
 
 /* ---- state.c ---- */
-/* Writes OUT/checkpoint-STEP and prunes older ones. */
-graft_status graft_trainer_save(graft_trainer *t, graft_error *err);
+/* Writes OUT/checkpoint-STEP, whose path is dir afterwards, and prunes older ones. */
+graft_status graft_trainer_write_checkpoint(const graft_trainer *t, char dir[GRAFT_CHECKPOINT_PATH], graft_error *err);
 /* Weights, moments and counters of a checkpoint folder into the trainer. */
 graft_status graft_trainer_resume(graft_trainer *t, const char *dir, graft_error *err);
 /* Adapter or model files, and the tokenizer's, into dir. */
 graft_status graft_trainer_write_model(const graft_trainer *t, const char *dir, graft_error *err);
 graft_journal_moment graft_trainer_moment(const graft_trainer *t);
+
+/* ---- saver.c ---- */
+/* Begins a checkpoint, and may return before it is written. */
+graft_status graft_trainer_save(graft_trainer *t, graft_error *err);
+/* The checkpoint that was begun is written, and t->result says where. Before anything that changes weights, states, methods or the journal. */
+graft_status graft_trainer_saved(graft_trainer *t, graft_error *err);
 
 /* ---- finish.c ---- */
 /* The files of output_dir at the end: model, state, results, plots, README.md. */
