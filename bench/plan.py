@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""bench/plan [METHOD ...] - what `graft plan` predicts against the peak memory of the training process (VmHWM).
+"""bench/plan.py [METHOD ...] - what `graft plan` predicts against the peak memory of the training process (VmHWM).
 
 Every method x 3 models of different families (random weights, made here) x 3 budgets: all that is wanted, and that less 40 % and 70 % of the activations. One line a run, the worst last.
 BUILD: the build folder. MODEL_SIZE: scales the models' width, 1 by default."""
