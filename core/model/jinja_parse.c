@@ -25,8 +25,10 @@ static int take(graft_jinja_parser *p, graft_jinja_token t, const char *word)
 static void need(graft_jinja_parser *p, const char *word)
 {
     char what[80];
-    snprintf(what, sizeof what, "expected \"%s\", found \"%.30s\"", word, p->token == JINJA_END ? "the tag's end" : p->token == JINJA_WORD || p->token == JINJA_OPERATOR ? p->word
-                                                                                                                                                                         : "a value");
+    const int named = p->token == JINJA_WORD || p->token == JINJA_OPERATOR; /* the word is a piece of the text, without an end of its own */
+    const char *found = p->token == JINJA_END ? "the tag's end" : named ? p->word
+                                                                        : "a value";
+    snprintf(what, sizeof what, "expected \"%s\", found \"%.*s\"", word, named && p->word_bytes < 30 ? (int)p->word_bytes : 30, found);
     if (!take(p, JINJA_OPERATOR, word)) graft_jinja_refuse(p, what);
 }
 
