@@ -103,6 +103,17 @@ static int version_of(const char *text)
     return 100 * major + minor;
 }
 
+/* Is this among the device's extensions? */
+static int has(const ocl_api *cl, cl_device_id id, const char *extension)
+{
+    char all[8192] = "";
+    const size_t n = strlen(extension);
+    if (cl->clGetDeviceInfo(id, CL_DEVICE_EXTENSIONS, sizeof all - 1, all, NULL) != CL_SUCCESS) return 0;
+    for (const char *at = strstr(all, extension); at; at = strstr(at + n, extension))
+        if ((at == all || at[-1] == ' ') && (at[n] == ' ' || !at[n])) return 1;
+    return 0;
+}
+
 /* A processor through OpenCL is always slower than plain code for it: it scores below every backend of processors. */
 void ocl_describe(const ocl_driver *v, int32_t i, graft_device_info *info)
 {
@@ -129,5 +140,5 @@ void ocl_describe(const ocl_driver *v, int32_t i, graft_device_info *info)
     }
     info->score = type & CL_DEVICE_TYPE_GPU ? 500 + (int)(units < 400 ? units : 400) : type & CL_DEVICE_TYPE_ACCELERATOR ? 400
                                                                                                                          : 50;
-    snprintf(info->reason, sizeof info->reason, "%.60s, driver %.40s, %d compute units", version, driver, (int)units);
+    snprintf(info->reason, sizeof info->reason, "%.60s, driver %.30s, %d compute units%s%s", version, driver, (int)units, has(cl, id, "cl_khr_subgroups") ? ", subgroups" : "", has(cl, id, "cl_khr_fp16") ? ", fp16" : "");
 }

@@ -116,6 +116,7 @@ cl_int clGetDeviceInfo(cl_device_id d, cl_uint what, size_t room, void *to, size
     name[12] = (char)('0' + d->number);
     if (what == CL_DEVICE_NAME) return answer(name, sizeof name, room, to, size);
     if (what == CL_DEVICE_VERSION) return answer(state.version ? state.version : "OpenCL 1.2 fake", strlen(state.version ? state.version : "OpenCL 1.2 fake") + 1, room, to, size);
+    if (what == CL_DEVICE_EXTENSIONS) return answer("cl_khr_icd cl_khr_subgroups_ballot cl_khr_fp16", 48, room, to, size);
     if (what == CL_DRIVER_VERSION) return answer("7.5", 4, room, to, size);
     uint64_t v = 1;
     if (what == CL_DEVICE_TYPE) v = CL_DEVICE_TYPE_GPU;

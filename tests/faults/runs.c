@@ -95,7 +95,7 @@ START_TEST(doctor_shows_every_device)
     make_world("faults-doctor");
     driver_with("FAKE_CL_DEVICES", "3");
     expect_status(0, graft("doctor"));
-    static const char *const lines[] = {"  520  opencl:0  fake device 0, 1.0 of 1.0 GiB free", "chosen", "  520  opencl:2  fake device 2", "same score as opencl", "measured: ", "OpenCL 1.2 fake, driver 7.5, 20 compute units"};
+    static const char *const lines[] = {"  520  opencl:0  fake device 0, 1.0 of 1.0 GiB free", "chosen", "  520  opencl:2  fake device 2", "same score as opencl", "measured: ", "OpenCL 1.2 fake, driver 7.5, 20 compute units, fp16\n"};
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) expect_said(said_out, lines[i]);
     expect_status(0, graft("doctor", "--json"));
     ck_assert_ok(graft_json_parse(a, "doctor", said_out, strlen(said_out), 0, &top, &err));
