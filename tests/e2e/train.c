@@ -222,6 +222,34 @@ START_TEST(batch_in_parts)
 }
 END_TEST
 
+/* One run by several backends in turn, each going on from the other's checkpoint, and by one of them alone: the same losses but for rounding. */
+START_TEST(moves_between_backends)
+{
+    static const char *const others[] = {"backend=reference", "backend=opencl"};
+    static const char *const methods[] = {"finetuning_type=lora", "finetuning_type=full"};
+    const char *other = others[_i / 2], *method = methods[_i % 2];
+    double loss[2][16] = {{0}}, norm[2][16] = {{0}};
+    make_world("e2e-moves");
+    if (graft("plan", in_world("run.yaml"), other) && _i / 2) { /* a backend that needs a driver */
+        printf("skipped: %s is not to be had here\n", other);
+        return;
+    }
+    static const char *const steps[] = {"max_steps=3", "max_steps=6", "max_steps=9"};
+    const char *const turns[] = {"backend=cpu", other, "backend=cpu"};
+    for (int k = 0; k < 3; k++) {
+        expect_status(0, graft("train", in_world("run.yaml"), "--output_dir", in_world("moved"), turns[k], steps[k], method, "lr_scheduler_type=constant", "warmup_ratio=0", "logging_steps=1"));
+        if (k) expect_said(said_err, "going on from ");
+    }
+    expect_status(0, graft("train", in_world("run.yaml"), "--output_dir", in_world("alone"), "backend=cpu", "max_steps=9", method, "lr_scheduler_type=constant", "warmup_ratio=0", "logging_steps=1"));
+    ck_assert_int_eq(updates_of("moved", loss[0], norm[0]), 9);
+    ck_assert_int_eq(updates_of("alone", loss[1], norm[1]), 9);
+    for (int k = 0; k < 9; k++) {
+        ck_assert_double_eq_tol(loss[0][k], loss[1][k], 2e-5);
+        ck_assert_double_eq_tol(norm[0][k], norm[1][k], 1e-4 * norm[1][k]);
+    }
+}
+END_TEST
+
 /* ---- memory ---------------------------------------------------------------------------------------------------------------------------- */
 
 static int64_t planned(const char *memory, const char *key)
@@ -272,6 +300,7 @@ static void cases(TCase *tc)
     tcase_add_test(tc, begins_anew_and_goes_on);
     tcase_add_test(tc, full_disk);
     tcase_add_test(tc, batch_in_parts);
+    tcase_add_loop_test(tc, moves_between_backends, 0, 4);
     tcase_add_test(tc, memory);
 }
 
