@@ -187,10 +187,10 @@ static int has_ending(const char *path, const char *ending)
 
 static graft_status check_file(graft_load *l, const char *path)
 {
-    static const char *const others[] = {".parquet", ".arrow"};
+    static const char *const others[] = {".arrow"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (has_ending(path, others[i]))
-            return graft_fail(l->err, GRAFT_UNSUPPORTED, path, "%s files are not read here; convert the file, for example with python3 -c 'import pandas; pandas.read_parquet(\"IN%s\").to_json(\"OUT.jsonl\", orient=\"records\", lines=True)'", others[i], others[i]);
+            return graft_fail(l->err, GRAFT_UNSUPPORTED, path, "%s files are not read here; convert the file, for example with python3 -c 'import datasets; datasets.Dataset.from_file(\"IN%s\").to_parquet(\"OUT.parquet\")'", others[i], others[i]);
     return GRAFT_OK;
 }
 

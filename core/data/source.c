@@ -4,14 +4,16 @@
  *   {...}\n{...}\n             JSON objects with blanks or newlines between them (JSON Lines; a row may span lines), or
  *   line\nline\n              a .txt file: each line, empty ones too, is the row {"text": line}; \n, \r\n and \r end it, or
  *   a,b\n1,2\n                 a .csv or .tsv file (table.h)
+ *   PAR1 ...                   a Parquet file (parquet.h): its places are numbers of rows, not of bytes
  *
- * each of them plain or packed (NAME.gz, NAME.zst). A plain file is mapped and looked at as a whole; of a packed one a window is unpacked, which moves on
+ * each but the last plain or packed (NAME.gz, NAME.zst). A plain file is mapped and looked at as a whole; of a packed one a window is unpacked, which moves on
  * and grows to the largest row (64 MiB at most). A byte order mark and CRLF are fine. Every error names file, line, column and record. */
 #include "core/data/source.h"
 
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/json.h"
+#include "core/data/parquet.h"
 #include "core/data/table.h"
 #include "core/data/unpack.h"
 
@@ -29,13 +31,15 @@ typedef enum layout { UNKNOWN,
                       ARRAY,
                       ROWS,
                       LINES,
-                      TABLE } layout;
+                      TABLE,
+                      COLUMNS } layout;
 
 typedef struct source {
     graft_source base;
     graft_map map;
-    graft_unpack *unpack; /* NULL: a plain file */
-    char *window;         /* of an unpacked file; else the mapping is the window */
+    graft_unpack *unpack;      /* NULL: a plain file */
+    graft_parquet *columns_of; /* of COLUMNS */
+    char *window;              /* of an unpacked file; else the mapping is the window */
     size_t window_room;
     const char *text;
     int64_t bytes, before;     /* of the window; in front of it */
@@ -59,7 +63,8 @@ static source *of(graft_source *s) { return (source *)s; }
 static const char *where(source *s)
 {
     const char *name = graft_path_base(s->path);
-    if (s->record < 0) snprintf(s->place, sizeof s->place, "%.200s: byte %" PRId64, name, s->before + s->at);
+    if (s->layout == COLUMNS) snprintf(s->place, sizeof s->place, "%.200s: record %" PRId64, name, graft_parquet_tell(s->columns_of));
+    else if (s->record < 0) snprintf(s->place, sizeof s->place, "%.200s: byte %" PRId64, name, s->before + s->at);
     else snprintf(s->place, sizeof s->place, "%.200s: record %" PRId64 " (byte %" PRId64 ")", name, s->record, s->before + s->start);
     return s->place;
 }
@@ -345,6 +350,17 @@ static graft_status table_row(source *s, const graft_json **row, graft_error *er
     return *row ? GRAFT_OK : graft_fail(err, GRAFT_NO_MEMORY, s->path, "out of memory for a record");
 }
 
+/* ---- columns ------------------------------------------------------------------------------------------------------------------------------------- */
+
+static graft_status column_row(source *s, const graft_json **row, graft_error *err)
+{
+    if (row_arena(s, err)) return err->code;
+    const int64_t before = graft_parquet_tell(s->columns_of);
+    const graft_status status = graft_parquet_row(s->columns_of, s->row, row, err);
+    if (graft_parquet_tell(s->columns_of) > before) s->record += s->record >= 0;
+    return status;
+}
+
 /* ---- the SDK's side ------------------------------------------------------------------------------------------------------------------------------- */
 
 /* Before the first row. */
@@ -365,6 +381,7 @@ static graft_status source_row(graft_source *base, const graft_json **row, graft
     source *s = of(base);
     int end = 0;
     *row = NULL;
+    if (s->layout == COLUMNS) return column_row(s, row, err);
     forget_behind(s);
     if (!s->begun && begin(s, err)) return err->code;
     if (s->layout == LINES) return line_row(s, row, err);
@@ -391,7 +408,11 @@ static int64_t source_read(graft_source *base, void *to, int64_t bytes)
     return n > 0 ? n : 0;
 }
 
-static int64_t source_tell(graft_source *base) { return of(base)->before + of(base)->at; }
+static int64_t source_tell(graft_source *base)
+{
+    const source *s = of(base);
+    return s->layout == COLUMNS ? graft_parquet_tell(s->columns_of) : s->before + s->at;
+}
 
 /* Forward to an offset, counting lines. */
 static int32_t go_to(source *s, int64_t offset, graft_error *err)
@@ -410,6 +431,7 @@ static int32_t source_seek(graft_source *base, int64_t offset)
 {
     source *s = of(base);
     graft_error err = GRAFT_ERROR_INIT;
+    if (s->layout == COLUMNS) return graft_parquet_seek(s->columns_of, s->record = offset, &err) ? -1 : 0;
     if (offset < 0 || (!s->unpack && offset > s->bytes)) return -1;
     if (offset && !s->begun && (rewind_source(s, &err) || (s->bytes && begin(s, &err)))) return -1; /* the layout must be known */
     if (rewind_source(s, &err)) return -1;
@@ -450,15 +472,32 @@ static const graft_json *table_peek(source *s, graft_error *err)
     return kinds ? graft_table_row(s->row, names, kinds, columns, cells, n) : NULL;
 }
 
-/* Lines and tables show their first row as JSON to whoever asks what it is. */
-static void make_head(source *s)
+/* The first row of a column file that is no bad one. */
+static graft_status column_peek(source *s, graft_error *err)
+{
+    const graft_json *row = NULL;
+    int64_t before;
+    graft_status status;
+    do {
+        before = graft_parquet_tell(s->columns_of);
+        status = column_row(s, &row, err);
+    } while (status && graft_parquet_tell(s->columns_of) > before);
+    if (row) graft_json_write(&s->head, row, 0, 0);
+    s->record = 0;
+    return status ? status : graft_parquet_seek(s->columns_of, 0, err);
+}
+
+/* What is no JSON shows its first row as JSON to whoever asks what it is. */
+static graft_status make_head(source *s, graft_error *err)
 {
     graft_error ignored = GRAFT_ERROR_INIT;
     const graft_json *row = NULL;
+    if (s->layout == COLUMNS) return column_peek(s, err);
     if (s->layout == TABLE && s->bytes) row = table_peek(s, &ignored);
     else if (s->layout == LINES && s->bytes && source_row(&s->base, &row, &ignored)) row = NULL;
     if (row) graft_json_write(&s->head, row, 0, 0);
     if (rewind_source(s, &ignored)) s->bytes = 0; /* it will be said when the first row is read */
+    return GRAFT_OK;
 }
 
 graft_status graft_source_open(const char *path, graft_source **out, graft_error *err)
@@ -480,10 +519,11 @@ graft_status graft_source_open(const char *path, graft_source **out, graft_error
     layout_by_name(s);
     s->text = s->map.bytes ? (const char *)s->map.data : "";
     s->bytes = s->map.bytes, s->whole = 1;
-    if (graft_unpack_is(&s->map)) status = graft_unpack_open(&s->map, s->path, &s->unpack, err), s->text = "", s->bytes = 0;
+    if (graft_parquet_is(&s->map)) status = graft_parquet_open(&s->map, s->path, &s->columns_of, err), s->layout = COLUMNS;
+    else if (graft_unpack_is(&s->map)) status = graft_unpack_open(&s->map, s->path, &s->unpack, err), s->text = "", s->bytes = 0;
     if (!status) status = rewind_source(s, err);
+    if (!status) status = make_head(s, err);
     if (status) return graft_source_close(&s->base), status;
-    make_head(s);
     *out = &s->base;
     return GRAFT_OK;
 }
@@ -493,6 +533,7 @@ void graft_source_close(graft_source *base)
     if (!base) return;
     source *s = of(base);
     graft_unpack_close(s->unpack);
+    graft_parquet_close(s->columns_of);
     graft_free(s->window);
     graft_str_free(&s->head);
     graft_arena_free(s->row);
@@ -506,6 +547,7 @@ const char *graft_source_head(const graft_source *base, size_t *bytes)
 {
     const source *s = (const source *)base;
     if (s->head.bytes) return *bytes = s->head.bytes, s->head.data;
+    if (s->layout == COLUMNS) return *bytes = 0, "";
     *bytes = s->bytes < HEAD ? (size_t)s->bytes : HEAD;
     return s->text;
 }

@@ -1,4 +1,4 @@
-/* core/data/source.h - the file that a format plugin reads through: graft_source (SDK) over one JSON, JSON Lines or text file. */
+/* core/data/source.h - the file that a format plugin reads through: graft_source (SDK) over one JSON, JSON Lines, text, table or Parquet file. */
 #ifndef CORE_DATA_SOURCE_H
 #define CORE_DATA_SOURCE_H
 

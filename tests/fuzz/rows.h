@@ -14,14 +14,16 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static int64_t count_from(graft_source *s, int64_t at, int *failed)
+enum { ROWS_MOST = 2000 }; /* a few bytes of a column file may say that millions of rows are alike */
+
+static int64_t count_from(graft_source *s, int64_t at, int64_t most, int *failed)
 {
     graft_error err = GRAFT_ERROR_INIT;
     const graft_json *row;
     int64_t n = 0;
     *failed = 0;
     if (s->api->seek(s, at)) return -1;
-    for (;; n++) {
+    for (; n < most; n++) {
         if (s->api->row(s, &row, &err)) {
             if (!err.message[0]) abort();
             *failed = 1;
@@ -30,6 +32,7 @@ static int64_t count_from(graft_source *s, int64_t at, int *failed)
         if (!row) return n;
         if (row->type != GRAFT_JSON_OBJECT) abort();
     }
+    return n;
 }
 
 /* ending: of the name under which the input is opened (".csv"), "" for one without. may_fail: the file may be refused when opened. */
@@ -53,10 +56,10 @@ static int rows_check(const uint8_t *data, size_t size, const char *ending, int 
         if (!may_fail || !err.message[0]) abort();
         return 0;
     }
-    const int64_t all = count_from(again, 0, &failed);
+    const int64_t all = count_from(again, 0, ROWS_MOST, &failed);
     for (int64_t k = 0; k < all && k < 64; k++) {
         if (s->api->row(s, &row, &err) || !row) abort();
-        if (count_from(again, s->api->tell(s), &failed_again) != all - k - 1 || failed != failed_again) abort();
+        if (count_from(again, s->api->tell(s), ROWS_MOST - k - 1, &failed_again) != all - k - 1 || failed != failed_again) abort();
     }
     graft_source_close(s);
     graft_source_close(again);

@@ -99,7 +99,8 @@ START_TEST(folders_and_patterns)
     ck_assert_int_eq(graft_dataset_count(g.train), 2);
     snprintf(path, sizeof path, "%s/x*.jsonl", g.dir);
     refuses(&g, path, "no file of the folder is named like \"x*.jsonl\"");
-    refuses(&g, ground_file("t.parquet", "PAR1"), ".parquet files are not read here; convert the file");
+    refuses(&g, ground_file("t.arrow", "ARROW1"), ".arrow files are not read here; convert the file");
+    refuses(&g, ground_file("t.parquet", "PAR1"), "it is cut short: copy or download it again");
     ground_close(&g);
 }
 END_TEST
