@@ -39,6 +39,9 @@ uint32_t cpu_processor_compute(void)
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return bits;
     const unsigned leaves = a;
     if (d & (1u << 23)) bits |= 1u << CPU_FP16;
+#if defined(FP16_MODEL)
+    bits |= 1u << CPU_FP16;
+#endif
     if (leaves >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && a & (1u << 5)) bits |= 1u << CPU_BF16;
     return bits;
 }

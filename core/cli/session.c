@@ -89,7 +89,7 @@ static graft_status choose_compute(graft_session *s, graft_error *err)
     for (int32_t i = 0; i < n; i++)
         if (claims[i].op == graft_op_id("matmul/1")) offered |= claims[i].compute;
     if (!(offered & named))
-        return graft_fail(err, GRAFT_UNSUPPORTED, "compute", "compute: %s is not offered by the backend %s on this device; leave compute out, or write f32", said, s->device.name);
+        return graft_fail(err, GRAFT_UNSUPPORTED, "compute", "%s is not offered by the backend %s on this device; leave compute out, or write f32", said, s->device.name);
     s->device.compute = named;
     if (strcmp(said, "auto") != 0) return GRAFT_OK;
     const int bf16 = graft_args_flag(s->c->args, "bf16"), fp16 = graft_args_flag(s->c->args, "fp16");

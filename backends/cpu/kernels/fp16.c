@@ -6,7 +6,8 @@
  *
  * Each row of A and column of B is scaled by the power of two that brings its largest number into [8, 16): SPILL products stay below 65504, and what is
  * 2^17 times smaller than the largest still has all its bits. Infinities and nans pass.
- * Without the hardware the file is empty, but for FP16_MODEL: the same code with lanes of float that are rounded to halves after each operation, for tests. */
+ * Without the hardware the file is empty, but for FP16_MODEL: the same code with lanes of float that are rounded to halves after each operation, for tests
+ * and, in vectors, for training runs that show what fp16 does (plugin.cmake: GRAFT_FP16_MODEL). */
 #include "gemm.h"
 
 #if defined(__AVX512FP16__) || defined(FP16_MODEL)
@@ -26,6 +27,24 @@ INLINE vh h_load(const uint16_t *p) { return _mm512_loadu_ph(p); }
 INLINE vh h_pair(uint32_t twice) { return (vh)_mm512_set1_epi32((int)twice); }
 INLINE vh h_fma(vh a, vh b, vh c) { return _mm512_fmadd_ph(a, b, c); }
 INLINE vf h_part(vh a, int part) { return (vf)_mm512_cvtph_ps(part ? _mm512_extracti64x4_epi64((__m512i)a, 1) : _mm512_castsi512_si256((__m512i)a)); }
+INLINE void h_keep(uint16_t *to, vf v) { _mm256_storeu_si256((__m256i *)(void *)to, _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT)); }
+#elif defined(__AVX512F__)
+typedef struct vh {
+    __m512 x[2];
+} vh;
+INLINE __m512 h_rounded(__m512 x) { return _mm512_cvtph_ps(_mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT)); }
+INLINE vh h_zero(void) { return (vh){{_mm512_setzero_ps(), _mm512_setzero_ps()}}; }
+INLINE vh h_load(const uint16_t *p)
+{
+    return (vh){{_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p)), _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(p + VW)))}};
+}
+INLINE vh h_pair(uint32_t twice)
+{
+    const __m512 x = _mm512_cvtph_ps(_mm256_set1_epi32((int)twice));
+    return (vh){{x, x}};
+}
+INLINE vh h_fma(vh a, vh b, vh c) { return (vh){{h_rounded(_mm512_fmadd_ps(a.x[0], b.x[0], c.x[0])), h_rounded(_mm512_fmadd_ps(a.x[1], b.x[1], c.x[1]))}}; }
+INLINE vf h_part(vh a, int part) { return (vf)a.x[part]; }
 INLINE void h_keep(uint16_t *to, vf v) { _mm256_storeu_si256((__m256i *)(void *)to, _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT)); }
 #else
 INLINE uint16_t half_of(float f)
