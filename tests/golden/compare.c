@@ -91,8 +91,20 @@ void golden_compare_tensors(golden_model *m, const golden_expected *x, const cha
     }
 }
 
+/* How far gradients are from the stored ones: element by element, when there is a tolerance, else summed up. */
+typedef struct distance {
+    double tolerance;     /* of each element; 0: none */
+    double apart, stored; /* sums of squares: of the differences, of the stored */
+} distance;
+
+static void measure(distance *d, const float *got, const float *want, int64_t n)
+{
+    if (d->tolerance > 0) golden_check("gradients", golden_max_abs(got, want, n), d->tolerance);
+    for (int64_t i = 0; i < n; i++) d->apart += ((double)got[i] - (double)want[i]) * ((double)got[i] - (double)want[i]), d->stored += (double)want[i] * (double)want[i];
+}
+
 /* One trained weight: its gradient is stored as the model's files store the weight, in one tensor or in several. Number of tensors compared. */
-static int64_t compare_gradient(golden_model *m, const golden_expected *x, int state, const char *leaf, double tolerance)
+static int64_t compare_gradient(golden_model *m, const golden_expected *x, int state, const char *leaf, distance *d)
 {
     graft_error err = GRAFT_ERROR_INIT;
     const graft_shape shape = graft_store_shape(m->store, state);
@@ -115,9 +127,19 @@ static int64_t compare_gradient(golden_model *m, const golden_expected *x, int s
         }
         const float *mine = got + part.first;
         if (part.transposed) graft_layout_transpose(turned, mine, part.dims[1], part.dims[0]), mine = turned;
-        golden_check("gradients", golden_max_abs(mine, (const float *)(const void *)want->data, part.elements), tolerance);
+        measure(d, mine, (const float *)(const void *)want->data, part.elements);
     }
     return parts;
+}
+
+double golden_gradient_error(golden_model *m, const golden_expected *x)
+{
+    distance d = {.tolerance = 0};
+    for (int i = 0; i < graft_store_count(m->store); i++) {
+        const char *name = graft_store_name(m->store, i);
+        if (!strncmp(name, "grad:", 5)) compare_gradient(m, x, i, name + 5, &d);
+    }
+    return sqrt(d.apart / d.stored);
 }
 
 void golden_compare_gradients(golden_model *m, const golden_expected *x, const char *prefix)
@@ -131,11 +153,12 @@ void golden_compare_gradients(golden_model *m, const golden_expected *x, const c
         for (int64_t k = 0; k < golden_count(t); k++) largest = fmax(largest, fabs(golden_f64(t, k)));
     }
     if (!in_file) return; /* only logits and loss are known */
+    distance d = {.tolerance = 2e-5 * largest};
     for (int i = 0; i < graft_store_count(m->store); i++) {
         const char *name = graft_store_name(m->store, i);
         if (strncmp(name, "grad:", 5)) continue;
         own++;
-        if (!*prefix) compared += compare_gradient(m, x, i, name + 5, 2e-5 * largest);
+        if (!*prefix) compared += compare_gradient(m, x, i, name + 5, &d);
     }
     for (int64_t i = 0; *prefix && i < graft_weights_count(x->w); i++) { /* an adapter's file knows no layouts */
         const graft_weight_info *t = graft_weights_at(x->w, i);

@@ -4,6 +4,7 @@
  *
  * A PATH is a folder or file of one of the layouts below, or a folder that holds such. One line a quantity: its largest deviation and tolerance.
  *     arch/NAME      config.json, weights, expect.safetensors     a model: logits, loss, gradients, five steps, greedy continuation
+ *     compute        autocast.json                                products in bf16 and fp16 on the models of ../arch: errors against those of torch's autocast
  *     methods/NAME   adapter files, expect.json with "base"       a tuning method on a base model
  *     smollm2        expect.json, training.json                   a real model (--model smollm2.gguf=FILE)
  *     trajectory/RUN train.yaml, steps.jsonl                      a whole training run (--model NAME=FOLDER of the yaml)
@@ -96,12 +97,14 @@ graft_status golden_step(golden_model *m, golden_adamw *o, int64_t t, double *no
 graft_status golden_compare_logits(golden_model *m, const golden_expected *x, const golden_batch *b, graft_error *err);
 graft_status golden_compare_loss(golden_model *m, const golden_expected *x, const golden_batch *b, graft_error *err); /* leaves the gradients */
 void golden_compare_gradients(golden_model *m, const golden_expected *x, const char *prefix);
+double golden_gradient_error(golden_model *m, const golden_expected *x); /* norm of the difference from the stored ones over theirs, all tensors together */
 graft_status golden_compare_steps(golden_model *m, const golden_expected *x, const golden_batch *b, graft_error *err);
 /* Tensors stored as "<kind>.<prefix>NAME" against the store's NAME. */
 void golden_compare_tensors(golden_model *m, const golden_expected *x, const char *kind, const char *prefix, double tolerance);
 
 /* ---- one file a layout: 1 when PATH is of the layout (and was run) ------------------------------------------------------------ */
 int golden_arch(golden_session *s, const char *path);
+int golden_compute(golden_session *s, const char *path);
 int golden_method(golden_session *s, const char *path);
 int golden_smollm2(golden_session *s, const char *path);
 int golden_trajectory(golden_session *s, const char *path);

@@ -73,7 +73,7 @@ static void say(void *ctx, graft_log_level level, const char *sentence)
 
 static int visit(golden_session *s, const char *path)
 {
-    if (golden_method(s, path) || golden_arch(s, path) || golden_smollm2(s, path) || golden_trajectory(s, path) || golden_gguf(s, path) || golden_functions(s, path) || golden_args(s, path) || golden_data(s, path)) return 1;
+    if (golden_method(s, path) || golden_arch(s, path) || golden_compute(s, path) || golden_smollm2(s, path) || golden_trajectory(s, path) || golden_gguf(s, path) || golden_functions(s, path) || golden_args(s, path) || golden_data(s, path)) return 1;
     graft_error err = GRAFT_ERROR_INIT;
     char **names = NULL;
     size_t n = 0;
