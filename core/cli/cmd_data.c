@@ -79,40 +79,78 @@ static graft_status show_text(graft_session *s, const graft_sample *sample, int 
     return status;
 }
 
-static graft_status show_json(graft_session *s, const graft_sample *sample, graft_error *err)
+static graft_json *integers(graft_arena *a, const int32_t *v, int64_t n)
 {
-    graft_arena *a = graft_arena_new();
-    graft_json *o = a ? graft_json_new(a, GRAFT_JSON_OBJECT) : NULL, *ids = a ? graft_json_new(a, GRAFT_JSON_ARRAY) : NULL, *labels = a ? graft_json_new(a, GRAFT_JSON_ARRAY) : NULL;
+    graft_json *list = graft_json_new(a, GRAFT_JSON_ARRAY);
+    for (int64_t i = 0; i < n; i++) graft_json_push(a, list, graft_json_int(a, v[i]));
+    return list;
+}
+
+/* One of the sequences under LLaMA-Factory's names, "chosen_input_ids" ... */
+static graft_status put_json(graft_session *s, const graft_sample *sample, const char *prefix, graft_arena *a, graft_json *o, graft_error *err)
+{
     graft_str text;
     graft_str_init(&text, 0);
-    graft_status status = o && ids && labels ? graft_tokenizer_decode(s->tokenizer, sample->ids, (size_t)sample->n, 0, &text, err) : graft_fail(err, GRAFT_NO_MEMORY, NULL, "out of memory");
+    const graft_status status = graft_tokenizer_decode(s->tokenizer, sample->ids, (size_t)sample->n, 0, &text, err);
     if (!status) {
-        for (int64_t i = 0; i < sample->n; i++) graft_json_push(a, ids, graft_json_int(a, sample->ids[i])), graft_json_push(a, labels, graft_json_int(a, sample->labels[i]));
-        graft_json_put(a, o, "input_ids", ids);
-        graft_json_put(a, o, "labels", labels);
-        graft_json_put(a, o, "text", graft_json_text(a, text.data, text.bytes));
-        graft_cli_print_json(s->c, o, 0);
+        graft_json_put(a, o, graft_arena_printf(a, "%sinput_ids", prefix), integers(a, sample->ids, sample->n));
+        graft_json_put(a, o, graft_arena_printf(a, "%slabels", prefix), integers(a, sample->labels, sample->n));
+        graft_json_put(a, o, graft_arena_printf(a, "%stext", prefix), graft_json_text(a, text.data, text.bytes));
     }
     graft_str_free(&text);
+    return status;
+}
+
+/* A sample's sequences: a preference sample is two. */
+typedef struct sequences {
+    graft_sample part[2];
+    const char *prefix[2], *title[2];
+    int n;
+} sequences;
+
+static sequences sequences_of(const graft_sample *sample, graft_preference kind)
+{
+    sequences q = {.part = {*sample}, .prefix = {""}, .title = {""}, .n = 1};
+    if (kind == GRAFT_PREFERENCE_NONE || sample->parts != 2) return q;
+    const int32_t cut = sample->part_ends[0];
+    const int pairs = kind == GRAFT_PREFERENCE_PAIRS;
+    q.n = 2;
+    q.part[0].n = cut;
+    q.part[1] = (graft_sample){.n = sample->n - cut, .ids = sample->ids + cut, .labels = sample->labels + cut};
+    q.prefix[0] = pairs ? "chosen_" : "", q.prefix[1] = pairs ? "rejected_" : "kl_";
+    q.title[0] = pairs ? ", chosen" : sample->desirable ? ", desirable"
+                                                        : ", undesirable";
+    q.title[1] = pairs ? ", rejected" : ", with the answer before, for the KL term";
+    return q;
+}
+
+static graft_status show_json(graft_session *s, const sequences *q, graft_preference kind, int desirable, graft_error *err)
+{
+    graft_arena *a = graft_arena_new();
+    graft_json *o = a ? graft_json_new(a, GRAFT_JSON_OBJECT) : NULL;
+    graft_status status = o ? GRAFT_OK : graft_fail(err, GRAFT_NO_MEMORY, NULL, "out of memory");
+    for (int k = 0; !status && k < q->n; k++) status = put_json(s, &q->part[k], q->prefix[k], a, o, err);
+    if (!status && kind == GRAFT_PREFERENCE_LABELS) graft_json_put(a, o, "kto_tag", graft_json_flag(a, desirable));
+    if (!status) graft_cli_print_json(s->c, o, 0);
     graft_arena_free(a);
     return status;
 }
 
-static graft_status show_samples(graft_session *s, const graft_dataset *d, graft_error *err)
+static graft_status show_samples(graft_session *s, const graft_dataset *d, graft_preference kind, graft_error *err)
 {
     const int64_t n = graft_dataset_count(d);
     graft_status status = GRAFT_OK;
     for (int64_t i = 0; !status && i < n; i++) {
         const graft_sample sample = graft_dataset_at(d, i);
-        int64_t learned = 0;
-        for (int64_t k = 0; k < sample.n; k++) learned += sample.labels[k] != -100;
-        if (s->c->json) {
-            status = show_json(s, &sample, err);
-            continue;
+        const sequences q = sequences_of(&sample, kind);
+        if (s->c->json) status = show_json(s, &q, kind, sample.desirable, err);
+        for (int p = 0; !status && !s->c->json && p < q.n; p++) {
+            int64_t learned = 0;
+            for (int64_t k = 0; k < q.part[p].n; k++) learned += q.part[p].labels[k] != -100;
+            fprintf(s->c->out, "%s--- sample %lld%s: %lld tokens, %lld learned\n", i || p ? "\n" : "", (long long)i + 1, q.title[p], (long long)q.part[p].n, (long long)learned);
+            status = show_text(s, &q.part[p], wants_colour(s->c), err);
+            fputc('\n', s->c->out);
         }
-        fprintf(s->c->out, "%s--- sample %lld: %lld tokens, %lld learned\n", i ? "\n" : "", (long long)i + 1, (long long)sample.n, (long long)learned);
-        status = show_text(s, &sample, wants_colour(s->c), err);
-        fputc('\n', s->c->out);
     }
     return status;
 }
@@ -139,7 +177,7 @@ static graft_status show(graft_cli *c, graft_error *err)
     graft_dataset_report report = {0};
     graft_dataset_options o;
     graft_status status = open_samples(&s, 3, &o, &train, &eval, &report, err);
-    if (!status) status = show_samples(&s, train, err);
+    if (!status) status = show_samples(&s, train, o.preference, err);
     if (!status && report.bad) fprintf(c->err, "%lld bad records were skipped, first %s\n", (long long)report.bad, report.first_bad ? report.first_bad : "");
     if (!status && report.dropped) fprintf(c->err, "%lld of %lld records were dropped, first %s\n", (long long)report.dropped, (long long)report.records, report.first_drop ? report.first_drop : "");
     if (!status && report.truncated) fprintf(c->err, "%lld records are longer than cutoff_len and lost %lld tokens\n", (long long)report.truncated, (long long)report.tokens_cut);

@@ -24,6 +24,14 @@ static graft_packing packing_of(const graft_args *x)
     return graft_args_flag(x, "packing") ? GRAFT_PACKING_ON : GRAFT_PACKING_OFF;
 }
 
+/* Stages that compare answers read preference records. */
+static graft_preference preference_of(const graft_args *x)
+{
+    const char *stage = graft_args_text(x, "stage");
+    if (!strcmp(stage, "rm") || !strcmp(stage, "dpo")) return GRAFT_PREFERENCE_PAIRS;
+    return strcmp(stage, "kto") ? GRAFT_PREFERENCE_NONE : GRAFT_PREFERENCE_LABELS;
+}
+
 /* The date that some tool prompts hold, as in 26 Jul 2024: today's unless `today` says another. */
 static const char *date_of(graft_cli *c)
 {
@@ -69,6 +77,7 @@ graft_dataset_options graft_session_data_options(graft_cli *c, const char *names
         .train_on_prompt = graft_args_flag(x, "train_on_prompt"),
         .mask_history = r.mask_history,
         .seed = (uint64_t)graft_args_int(x, "seed"),
+        .preference = preference_of(x),
         .pretrain = !strcmp(graft_args_text(x, "stage"), "pt"),
         .drop_overlong = !strcmp(graft_args_text(x, "overlong"), "drop"),
         .skip_bad_records = !strcmp(graft_args_text(x, "bad_records"), "skip"),

@@ -529,13 +529,14 @@ static graft_status split(graft_load *l, graft_dataset *train, graft_dataset **e
     return status;
 }
 
-static graft_status check(const graft_dataset_options *o, graft_error *err)
+static graft_status check(const graft_dataset_options *o, const graft_template *t, graft_error *err)
 {
     if (o->cutoff_len < 1 || o->cutoff_len > INT32_MAX) return graft_fail(err, GRAFT_BAD_INPUT, "cutoff_len", "expected a number of tokens between 1 and %d, found %lld", INT32_MAX, (long long)o->cutoff_len);
     if (o->pretrain && o->packing == GRAFT_PACKING_NEAT) return graft_fail(err, GRAFT_BAD_INPUT, "neat_packing", "it is for conversations, not for pretraining texts; use packing");
     if (o->separate_texts && o->streaming) return graft_fail(err, GRAFT_BAD_INPUT, "separate_texts", "a stream's blocks are cut without regard to texts; leave streaming out");
     if (o->cutoff_len < 2 && o->packing >= GRAFT_PACKING_ON) return graft_fail(err, GRAFT_BAD_INPUT, "cutoff_len", "packing needs at least 2 tokens");
     if (o->train_on_prompt && o->mask_history) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "train_on_prompt and mask_history exclude each other; choose one");
+    if (o->train_on_prompt && graft_template_efficient_eos(t)) return graft_fail(err, GRAFT_BAD_INPUT, "train_on_prompt", "the template %s writes the end of an answer over the prompt behind it, so prompts cannot be learned; leave it out or choose another template", graft_template_name(t));
     if (!(o->val_size >= 0)) return graft_fail(err, GRAFT_BAD_INPUT, "val_size", "expected a share below 1 or a number of samples, found %g", o->val_size);
     return GRAFT_OK;
 }
@@ -556,7 +557,7 @@ graft_status graft_dataset_load(const graft_registry *r, const graft_dataset_opt
 {
     *train = *eval = NULL;
     *report = (graft_dataset_report){0};
-    if (check(o, err)) return err->code;
+    if (check(o, t, err)) return err->code;
     graft_load *l = graft_calloc(1, sizeof *l);
     graft_status status = GRAFT_OK;
     if (!l || !(l->corpus = graft_corpus_new()) || !(*train = graft_dataset_on(l->corpus))) {
