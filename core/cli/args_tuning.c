@@ -125,9 +125,9 @@ static const graft_arg tuning_args[] = {
     {"freeze_language_model", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_SAME, "do not train the language part", "text models only"},
     {"compute_accuracy", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_LATER, "token accuracy at evaluation", "evaluation gives the loss"},
     {"disable_shuffling", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_ACTS, "keep the sample order", NULL},
-    {"early_stopping_steps", GRAFT_ARG_INT, NULL, NULL, GRAFT_ARG_REFUSED, "evaluations without progress before stopping", "watch eval_loss, and stop with Ctrl-C, which saves first"},
+    {"early_stopping_steps", GRAFT_ARG_INT, NULL, NULL, GRAFT_ARG_ACTS, "evaluations in a row without a better one before stopping", NULL},
     {"plot_loss", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_ACTS, "draw the loss curve", NULL},
-    {"include_effective_tokens_per_second", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_LATER, "report trained tokens per second", "train_results.json holds tokens per second"},
+    {"include_effective_tokens_per_second", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_ACTS, "report trained tokens per second in train_results.json", NULL},
 };
 /* clang-format on */
 const graft_arg_group graft_args_tuning = {"tuning", tuning_args, sizeof tuning_args / sizeof *tuning_args};

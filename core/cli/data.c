@@ -120,13 +120,45 @@ void graft_session_data_report(const char *what, const graft_dataset_report *r)
     if (r->truncated) graft_log(GRAFT_LOG_WARNING, "%lld records are longer than cutoff_len and lost %lld tokens; overlong: drop leaves them out instead", (long long)r->truncated, (long long)r->tokens_cut);
 }
 
-graft_status graft_session_data(graft_session *s, graft_dataset **train, graft_dataset **eval, graft_error *err)
+/* eval_dataset: its sets joined, or with eval_on_each_dataset each by itself. */
+static graft_status load_eval(graft_session *s, const graft_dataset_options *o, const char *names, graft_session_eval *eval, graft_error *err)
+{
+    const int each = graft_args_flag(s->c->args, "eval_on_each_dataset");
+    graft_status status = GRAFT_OK;
+    for (const char *p = names; !status && *p;) {
+        const char *name = names;
+        graft_dataset *none = NULL;
+        graft_dataset_report report = {0};
+        size_t n = each ? strcspn(p, ",") : strlen(p);
+        if (eval->n == GRAFT_SESSION_EVALS) return graft_fail(err, GRAFT_BAD_INPUT, "eval_dataset", "at most %d sets can be evaluated each by itself", GRAFT_SESSION_EVALS);
+        while (n && *p == ' ') p++, n--;
+        if (each && !(name = graft_arena_copy(s->c->arena, p, n))) return graft_fail(err, GRAFT_NO_MEMORY, NULL, "out of memory");
+        graft_dataset_options e = *o;
+        e.names = name;
+        e.val_size = 0, e.streaming = 0;
+        status = graft_dataset_load(s->registry, &e, s->chat, s->tokenizer, &eval->set[eval->n], &none, &report, err);
+        if (!status) graft_session_data_report(name, &report), eval->name[eval->n++] = name;
+        graft_dataset_free(none);
+        p += n + (p[n] == ',');
+    }
+    eval->each = each;
+    return status;
+}
+
+void graft_session_eval_free(graft_session_eval *eval)
+{
+    for (int i = 0; i < eval->n; i++) graft_dataset_free(eval->set[i]);
+    eval->n = 0;
+}
+
+graft_status graft_session_data(graft_session *s, graft_dataset **train, graft_session_eval *eval, graft_error *err)
 {
     const graft_args *x = s->c->args;
     const char *names = graft_args_text(x, "dataset"), *eval_names = graft_args_text(x, "eval_dataset");
     graft_dataset_report report = {0};
     graft_mt19937 draws;
-    *train = *eval = NULL;
+    *train = NULL;
+    *eval = (graft_session_eval){0};
     if (!names || !*names) return graft_fail(err, GRAFT_BAD_INPUT, "dataset", "no data was named: give dataset=... or --dataset ...");
     graft_dataset_options o = graft_session_data_options(s->c, names);
     o.val_size = graft_args_real(x, "val_size");
@@ -134,18 +166,11 @@ graft_status graft_session_data(graft_session *s, graft_dataset **train, graft_d
     graft_mt19937_seed(&draws, o.seed);
     o.draws = &draws;
     graft_status status = stream_options(x, &o, err);
-    if (!status) status = graft_dataset_load(s->registry, &o, s->chat, s->tokenizer, train, eval, &report, err);
+    if (!status) status = graft_dataset_load(s->registry, &o, s->chat, s->tokenizer, train, &eval->set[0], &report, err);
     if (status) return status;
+    eval->n = eval->set[0] != NULL;
     if (!o.streaming) graft_session_data_report(names, &report);
-    if (*eval) graft_log(GRAFT_LOG_INFO, "%lld samples to train on, %lld to evaluate on", (long long)graft_dataset_count(*train), (long long)graft_dataset_count(*eval));
-    if (eval_names) {
-        graft_dataset *none = NULL;
-        graft_dataset_options e = o;
-        e.names = eval_names;
-        e.val_size = 0, e.streaming = 0;
-        status = graft_dataset_load(s->registry, &e, s->chat, s->tokenizer, eval, &none, &report, err);
-        if (!status) graft_session_data_report(eval_names, &report);
-        graft_dataset_free(none);
-    }
-    return status ? status : graft_session_data_look(s, &o, *train, *eval, err);
+    if (eval->n) graft_log(GRAFT_LOG_INFO, "%lld samples to train on, %lld to evaluate on", (long long)graft_dataset_count(*train), (long long)graft_dataset_count(eval->set[0]));
+    if (eval_names) status = load_eval(s, &o, eval_names, eval, err);
+    return status ? status : graft_session_data_look(s, &o, *train, eval->n ? eval->set[0] : NULL, err);
 }

@@ -66,6 +66,15 @@ static graft_status read_options(graft_job *j, graft_error *err)
         .include_num_input_tokens_seen = counts_tokens(x),
         .logging_first_step = graft_args_flag(x, "logging_first_step"),
         .do_eval = graft_args_flag(x, "do_eval"),
+        .eval_on_start = graft_args_flag(x, "eval_on_start"),
+        .eval_delay = graft_args_real(x, "eval_delay"),
+        .logging_strategy = graft_args_text(x, "logging_strategy"),
+        .load_best_model_at_end = graft_args_flag(x, "load_best_model_at_end"),
+        .metric_for_best_model = graft_args_text(x, "metric_for_best_model"),
+        .greater_is_better = graft_args_given(x, "greater_is_better") ? graft_args_flag(x, "greater_is_better") : 0,
+        .early_stopping_steps = graft_args_int(x, "early_stopping_steps"),
+        .include_effective_tokens = graft_args_flag(x, "include_effective_tokens_per_second"),
+        .save_only_model = graft_args_flag(x, "save_only_model"),
         .no_recompute = graft_args_flag(x, "disable_gradient_checkpointing"),
         .resume_from_checkpoint = graft_args_text(x, "resume_from_checkpoint"),
         .cutoff_len = graft_args_int(x, "cutoff_len"),
@@ -108,13 +117,14 @@ graft_status graft_job_open(graft_job *j, int without_data, graft_error *err)
     if (!status) status = graft_session_device(s, err);
     if (!status) status = read_options(j, err);
     if (!status && has_data) status = graft_session_data(s, &j->train, &j->eval, err);
-    j->job = (graft_train_job){.model = s->model, .methods = s->methods, .n_methods = s->n_methods, .device = &s->device, .tokenizer = s->tokenizer, .train = j->train, .eval = j->eval, .adapters = s->adapters, .options = &j->o, .arguments = graft_args_object(x)};
+    for (int i = 0; i < j->eval.n; i++) j->eval_sets[i] = j->eval.set[i];
+    j->job = (graft_train_job){.model = s->model, .methods = s->methods, .n_methods = s->n_methods, .device = &s->device, .tokenizer = s->tokenizer, .train = j->train, .eval = j->eval.set[0], .eval_sets = j->eval_sets, .eval_names = j->eval.name, .n_eval_sets = j->eval.each ? j->eval.n : 0, .adapters = s->adapters, .options = &j->o, .arguments = graft_args_object(x)};
     return status;
 }
 
 void graft_job_close(graft_job *j)
 {
     graft_dataset_free(j->train);
-    graft_dataset_free(j->eval);
+    graft_session_eval_free(&j->eval);
     graft_session_close(&j->s);
 }

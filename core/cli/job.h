@@ -7,7 +7,9 @@
 
 typedef struct graft_job {
     graft_session s;
-    graft_dataset *train, *eval;
+    graft_dataset *train;
+    graft_session_eval eval;
+    const graft_dataset *eval_sets[GRAFT_SESSION_EVALS];
     graft_train_options o;
     graft_train_job job;
 } graft_job;

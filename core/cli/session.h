@@ -57,8 +57,16 @@ graft_status graft_session_data_look(graft_session *s, const graft_dataset_optio
 graft_status graft_session_repeats(const graft_dataset *train, const graft_dataset *eval, int64_t *twice, int64_t *leaks, graft_error *err);
 /* How many of 100 tokens of the first records are answers. */
 graft_status graft_session_answer_share(graft_session *s, const graft_dataset_options *o, double *percent, graft_error *err);
-/* The datasets that the arguments name. eval stays NULL when nothing asks for it. What was dropped or cut is said. */
-graft_status graft_session_data(graft_session *s, graft_dataset **train, graft_dataset **eval, graft_error *err);
+/* What is evaluated on: nothing, one dataset, or with eval_on_each_dataset (each) several under their names. */
+enum { GRAFT_SESSION_EVALS = 64 };
+typedef struct graft_session_eval {
+    graft_dataset *set[GRAFT_SESSION_EVALS];
+    const char *name[GRAFT_SESSION_EVALS];
+    int n, each;
+} graft_session_eval;
+void graft_session_eval_free(graft_session_eval *eval);
+/* The datasets that the arguments name. What was dropped or cut is said. */
+graft_status graft_session_data(graft_session *s, graft_dataset **train, graft_session_eval *eval, graft_error *err);
 
 /* Folder of the chat templates. */
 graft_status graft_session_template_dir(graft_cli *c, const char **dir, graft_error *err);

@@ -237,14 +237,17 @@ graft_status graft_checkpoint_tidy(const char *out, graft_error *err)
     return s;
 }
 
-graft_status graft_checkpoint_prune(const char *out, int64_t keep, int64_t current, graft_error *err)
+graft_status graft_checkpoint_prune(const char *out, int64_t keep, int64_t current, int64_t best, graft_error *err)
 {
     int64_t *steps = NULL, kept = 0;
     size_t n = 0;
     char path[GRAFT_CHECKPOINT_PATH];
     if (keep <= 0) return GRAFT_OK;
     graft_status s = list_steps(out, &steps, &n, err);
+    for (size_t i = 0; !s && best < current && i < n; i++) kept += steps[i] == best; /* its place is taken beforehand */
+    if (kept && keep == 1) keep = 2;
     for (size_t i = 0; !s && i < n; i++) {
+        if (steps[i] == best && best < current) continue;
         if (steps[i] <= current && kept++ < keep) continue;
         s = graft_checkpoint_path(out, steps[i], path, err);
         if (!s) s = graft_path_remove(path, err);

@@ -27,7 +27,7 @@ graft_status graft_checkpoint_check(const char *dir, int64_t *step, graft_error 
 graft_status graft_checkpoint_newest(const char *out, char path[GRAFT_CHECKPOINT_PATH], int64_t *step, graft_error *err);
 /* Removes what a crash left behind: temporary folders, and an old folder whose successor stands; brings an old folder back whose successor never came. */
 graft_status graft_checkpoint_tidy(const char *out, graft_error *err);
-/* Keeps the `keep` newest (0: all). `current` is never removed; checkpoints of later steps come from an older run and go first. */
-graft_status graft_checkpoint_prune(const char *out, int64_t keep, int64_t current, graft_error *err);
+/* Keeps the `keep` newest (0: all), `best` (0: none) among them. `current` is never removed; checkpoints of later steps come from an older run and go first. */
+graft_status graft_checkpoint_prune(const char *out, int64_t keep, int64_t current, int64_t best, graft_error *err);
 
 #endif

@@ -75,6 +75,7 @@ static graft_status plot(graft_trainer *t, const char *key, char out[4096], graf
     graft_status s = graft_journal_points(&t->journal, key, &steps, &values, &n, err);
     snprintf(title, sizeof title, "training %s of %s", key, t->o->output_dir);
     const int fits = snprintf(file, sizeof file, "%s/training_%s.png", t->o->output_dir, key) < (int)sizeof file;
+    for (char *c = fits ? file + strlen(t->o->output_dir) + 1 : file + strlen(file); *c; c++) *c = *c == '/' ? '_' : *c;
     if (!s && n && fits) {
         s = graft_plot_write(file, title, key, steps, values, n, err);
         if (!s) snprintf(out, 4096, "%s", file);
@@ -137,7 +138,11 @@ graft_status graft_trainer_finish(graft_trainer *t, graft_error *err)
     if (!s) s = graft_journal_save(&t->journal, t->o->output_dir, t->o, &now, t->flops, err);
     if (!s && t->job->arguments) s = graft_journal_write(t->o->output_dir, "training_args.json", t->job->arguments, 2, 0, err);
     if (!s && t->o->plot_loss) s = plot(t, "loss", t->result->plot, err);
-    if (!s && t->o->plot_loss) s = plot(t, "eval_loss", unused, err);
+    if (!s && t->o->plot_loss && !t->job->n_eval_sets) s = plot(t, "eval_loss", unused, err);
+    for (int i = 0; !s && t->o->plot_loss && i < t->job->n_eval_sets; i++) {
+        char key[600];
+        if (snprintf(key, sizeof key, "eval_%s_loss", t->job->eval_names[i]) < (int)sizeof key) s = plot(t, key, unused, err);
+    }
     if (!s) s = write_card(t, err);
     return s;
 }

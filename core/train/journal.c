@@ -117,6 +117,13 @@ static void put_count(const graft_journal *j, graft_json *o, const char *key, do
     else put_real(j, o, key, v);
 }
 
+/* Before the first update it is a whole number there. */
+static void put_epoch(const graft_journal *j, graft_json *o, const graft_journal_moment *at)
+{
+    if (at->step) put_real(j, o, "epoch", at->epoch);
+    else put_int(j, o, "epoch", 0);
+}
+
 /* One line of trainer_log.jsonl; NaN: the key is left out. */
 static graft_status log_line(graft_journal *j, const graft_journal_moment *at, double loss, double eval_loss, double rate, graft_error *err)
 {
@@ -128,7 +135,7 @@ static graft_status log_line(graft_journal *j, const graft_journal_moment *at, d
     if (!isnan(loss)) put_real(j, o, "loss", loss);
     if (!isnan(eval_loss)) put_real(j, o, "eval_loss", eval_loss);
     if (!isnan(rate)) put_real(j, o, "lr", rate);
-    put_real(j, o, "epoch", at->epoch);
+    put_epoch(j, o, at);
     put_real(j, o, "percentage", rounded(j->total_steps ? 100.0 * (double)at->step / (double)j->total_steps : 100.0, 2));
     duration(at->seconds, time);
     graft_json_put(j->arena, o, "elapsed_time", graft_json_text(j->arena, time, strlen(time)));
@@ -155,28 +162,32 @@ graft_status graft_journal_train(graft_journal *j, const graft_journal_moment *a
     return log_line(j, at, loss, NAN, rate, err);
 }
 
-static void put_eval(const graft_journal *j, graft_json *o, double loss, double runtime, int64_t samples, int64_t batches)
+/* eval_loss and the like, or eval_NAME_loss of one of several sets. */
+static void put_eval(const graft_journal *j, graft_json *o, const char *name, double loss, double runtime, int64_t samples, int64_t batches)
 {
-    put_real(j, o, "eval_loss", loss);
-    put_real(j, o, "eval_runtime", rounded(runtime, 4));
-    put_real(j, o, "eval_samples_per_second", rounded(runtime > 0 ? (double)samples / runtime : 0.0, 3));
-    put_real(j, o, "eval_steps_per_second", rounded(runtime > 0 ? (double)batches / runtime : 0.0, 3));
+    const struct {
+        const char *key;
+        double v;
+    } rows[] = {{"loss", loss}, {"runtime", rounded(runtime, 4)}, {"samples_per_second", rounded(runtime > 0 ? (double)samples / runtime : 0.0, 3)}, {"steps_per_second", rounded(runtime > 0 ? (double)batches / runtime : 0.0, 3)}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) put_real(j, o, graft_arena_printf(j->arena, "eval_%s%s%s", name ? name : "", name ? "_" : "", rows[i].key), rows[i].v);
 }
 
-graft_status graft_journal_eval(graft_journal *j, const graft_journal_moment *at, double loss, double runtime, int64_t samples, int64_t batches, graft_error *err)
+graft_status graft_journal_eval(graft_journal *j, const graft_journal_moment *at, const char *name, double loss, double runtime, int64_t samples, int64_t batches, graft_error *err)
 {
     graft_json *o = graft_json_new(j->arena, GRAFT_JSON_OBJECT);
     if (!o) return no_memory(j, err);
-    put_real(j, o, "epoch", at->epoch);
-    put_eval(j, o, loss, runtime, samples, batches);
+    put_epoch(j, o, at);
+    put_eval(j, o, name, loss, runtime, samples, batches);
     put_int(j, o, "step", at->step);
     graft_json_push(j->arena, j->history, o);
-    graft_status s = log_line(j, at, NAN, loss, NAN, err);
+    graft_status s = log_line(j, at, NAN, name ? NAN : loss, NAN, err);
     if (s) return s;
     graft_json *results = graft_json_new(j->arena, GRAFT_JSON_OBJECT);
     if (!results) return no_memory(j, err);
+    for (const graft_json *m = name && j->eval_results ? j->eval_results->child : NULL; m; m = m->next) graft_json_put(j->arena, results, m->key, graft_json_copy(j->arena, m)); /* of the other sets */
     put_real(j, results, "epoch", at->epoch);
-    put_eval(j, results, loss, runtime, samples, batches);
+    put_eval(j, results, name, loss, runtime, samples, batches);
+    j->eval_results = results;
     return graft_journal_results(j, "eval", results, err);
 }
 
@@ -203,6 +214,7 @@ graft_status graft_journal_end(graft_journal *j, const graft_journal_moment *at,
     put_real(j, results, "epoch", at->epoch);
     if (j->count_tokens) put_int(j, results, "num_input_tokens_seen", at->tokens);
     put_end(j, results, r, flops);
+    if (r->effective_tokens_per_s > 0) put_real(j, results, "effective_tokens_per_sec", r->effective_tokens_per_s);
     return graft_journal_results(j, "train", results, err);
 }
 
@@ -229,14 +241,25 @@ out:
 static void put_null(const graft_journal *j, graft_json *o, const char *key) { graft_json_put(j->arena, o, key, graft_json_new(j->arena, GRAFT_JSON_NULL)); }
 static void put_flag(const graft_journal *j, graft_json *o, const char *key, int v) { graft_json_put(j->arena, o, key, graft_json_flag(j->arena, v)); }
 
+/* The checkpoint of the best evaluation, if it was or is being written. */
+static void put_best(const graft_journal *j, graft_json *s, int64_t step)
+{
+    char path[4096] = "";
+    if (!j->best_step || snprintf(path, sizeof path, "%s/checkpoint-%lld", j->out, (long long)j->best_step) >= (int)sizeof path) *path = 0;
+    put_null(j, s, "best_global_step");
+    put_null(j, s, "best_metric");
+    put_null(j, s, "best_model_checkpoint");
+    if (j->best_step) put_int(j, s, "best_global_step", j->best_step);
+    if (j->best_step) put_real(j, s, "best_metric", j->best_metric);
+    if (*path && (j->best_step == step || graft_path_exists(path))) graft_json_put(j->arena, s, "best_model_checkpoint", graft_json_text(j->arena, path, strlen(path)));
+}
+
 /* transformers' TrainerState: exactly its fields, since its reader refuses others. */
 static graft_json *state_of(const graft_journal *j, const graft_train_options *o, const graft_journal_moment *at, double flops)
 {
     graft_json *s = graft_json_new(j->arena, GRAFT_JSON_OBJECT);
     if (!s) return NULL;
-    put_null(j, s, "best_global_step");
-    put_null(j, s, "best_metric");
-    put_null(j, s, "best_model_checkpoint");
+    put_best(j, s, at->step);
     put_real(j, s, "epoch", at->epoch);
     put_count(j, s, "eval_steps", o->eval_steps > 0 ? o->eval_steps : o->logging_steps);
     put_int(j, s, "global_step", at->step);
@@ -265,6 +288,19 @@ graft_status graft_journal_save(const graft_journal *j, const char *dir, const g
     const graft_status status = state ? graft_journal_write(dir, STATE_FILE, state, 2, 1, err) : no_memory(j, err);
     graft_arena_free(page.arena);
     return status ? status : write_lines(j, dir, err);
+}
+
+graft_status graft_journal_results_again(graft_journal *j, const graft_journal_moment *now, int64_t step, graft_error *err)
+{
+    graft_json *results = graft_json_new(j->arena, GRAFT_JSON_OBJECT);
+    if (!results) return no_memory(j, err);
+    put_epoch(j, results, now);
+    for (const graft_json *e = j->history->child; e; e = e->next) {
+        const graft_json *at = graft_json_get(e, "step");
+        for (const graft_json *m = at && at->integer == step ? e->child : NULL; m; m = m->next)
+            if (!strncmp(m->key, "eval_", 5)) graft_json_put(j->arena, results, m->key, graft_json_copy(j->arena, m));
+    }
+    return graft_journal_results(j, "eval", results, err);
 }
 
 graft_status graft_journal_points(const graft_journal *j, const char *key, double **steps, double **values, size_t *n, graft_error *err)

@@ -50,11 +50,13 @@ static graft_status check_options(const graft_train_options *o, graft_error *err
 graft_status graft_train_count(const graft_train_job *job, graft_train_steps *out, graft_error *err)
 {
     const graft_train_options *o = job->options;
-    int save_steps = 0, eval_steps = 0;
+    int save_steps = 0, eval_steps = 0, log_steps = 0;
     memset(out, 0, sizeof *out);
     graft_status s = check_options(o, err);
-    if (!s) s = strategy("save_strategy", o->save_strategy, &save_steps, &out->save_epochs, err);
+    out->save_best = o->save_strategy && !strcmp(o->save_strategy, "best");
+    if (!s && !out->save_best) s = strategy("save_strategy", o->save_strategy, &save_steps, &out->save_epochs, err);
     if (!s) s = strategy("eval_strategy", o->eval_strategy, &eval_steps, &out->evaluate_epochs, err);
+    if (!s) s = strategy("logging_strategy", o->logging_strategy ? o->logging_strategy : "steps", &log_steps, &out->log_epochs, err);
     if (s) return s;
     const int64_t n = job->train ? graft_dataset_count(job->train) : o->per_device_train_batch_size * o->gradient_accumulation_steps;
     if (n < 1) return graft_fail(err, GRAFT_BAD_INPUT, o->dataset_name, "there is no sample to train on");
@@ -64,12 +66,13 @@ graft_status graft_train_count(const graft_train_job *job, graft_train_steps *ou
     if (total > 1e12) return graft_fail(err, GRAFT_BAD_INPUT, "num_train_epochs", "%g updates are more than can be counted; lower it", total);
     out->total = (int64_t)total;
     out->epochs = (out->total + out->updates - 1) / out->updates;
-    out->log = interval(o->logging_steps, out->total);
+    out->log = log_steps ? interval(o->logging_steps, out->total) : 0;
     out->save = save_steps ? interval(o->save_steps, out->total) : 0;
     out->evaluate = eval_steps && job->eval ? interval(o->eval_steps > 0 ? o->eval_steps : o->logging_steps, out->total) : 0;
     if (!job->eval) out->evaluate_epochs = 0;
     if ((eval_steps || (o->eval_strategy && !strcmp(o->eval_strategy, "epoch"))) && !job->eval && job->train)
         return graft_fail(err, GRAFT_BAD_INPUT, "eval_strategy", "'%s' needs data to evaluate on: give val_size or eval_dataset", o->eval_strategy);
+    if (o->eval_on_start && !job->eval && job->train) return graft_fail(err, GRAFT_BAD_INPUT, "eval_on_start", "there is nothing to evaluate on: give val_size or eval_dataset");
     const double warmup = o->warmup_steps > 0 ? o->warmup_steps : o->warmup_ratio;
     out->warmup = warmup >= 1 && o->warmup_steps > 0 ? (int64_t)warmup : (int64_t)ceil((double)out->total * warmup);
     return GRAFT_OK;
@@ -135,10 +138,15 @@ graft_status graft_train_measure(const graft_train_job *job, const graft_train_s
     s = graft_order_new(&order, graft_dataset_count(job->train), o->per_device_train_batch_size, o->data_seed == UINT64_MAX ? o->seed : o->data_seed, !o->disable_shuffling, err);
     if (!s) s = largest_run(job->train, &order, steps->epochs, run_tokens, capacity, err);
     graft_order_free(&order);
-    if (s || !job->eval) return s;
-    s = graft_order_new(&order, graft_dataset_count(job->eval), o->per_device_eval_batch_size, 0, 0, err);
-    if (!s) s = largest_run(job->eval, &order, 1, run_tokens, eval_capacity, err);
-    graft_order_free(&order);
+    const graft_dataset *const *sets = job->n_eval_sets ? job->eval_sets : &job->eval;
+    for (int i = 0; !s && job->eval && i < (job->n_eval_sets ? job->n_eval_sets : 1); i++) {
+        int64_t one[GRAFT_SYMBOLS];
+        s = graft_order_new(&order, graft_dataset_count(sets[i]), o->per_device_eval_batch_size, 0, 0, err);
+        if (!s) s = largest_run(sets[i], &order, 1, run_tokens, one, err);
+        for (int k = 0; !s && k < GRAFT_SYMBOLS; k++)
+            if (one[k] > eval_capacity[k]) eval_capacity[k] = one[k];
+        graft_order_free(&order);
+    }
     return s;
 }
 

@@ -2,9 +2,9 @@
  *
  *   checkpoint-N/  adapter or model files, tokenizer files     as at the end of training: usable by itself; of several methods
  *                  METHOD/ .., adapters.json                   each its folder, and their list
- *                  optimiser.safetensors                       what the optimiser keeps: "adam_m:NAME" .. (optim.h)
+ *                  optimiser.safetensors                       what the optimiser keeps: "adam_m:NAME" .. (optim.h); not with save_only_model
  *                  trainer_state.json, trainer_log.jsonl       the log so far
- *                  training_state.json                         counters and sums, see put_counters
+ *                  training_state.json                         counters and sums, see put_counters; not with save_only_model
  *                  training_args.json                          the arguments of the run
  *
  * Gradients are zero between updates and random numbers are counted, so this is the whole state: a resumed run goes on bit for bit. */
@@ -130,7 +130,7 @@ static graft_status put_counters(const graft_trainer *t, const char *dir, graft_
     const struct {
         const char *key;
         int64_t v;
-    } whole[] = {{"step", t->step}, {"micro_batches", t->runs}, {"tokens", t->tokens}, {"updates_since_log", t->log_count}, {"samples", graft_dataset_count(t->job->train)}, {"per_device_train_batch_size", t->o->per_device_train_batch_size}, {"gradient_accumulation_steps", t->o->gradient_accumulation_steps}, {"seed", (int64_t)t->o->seed}};
+    } whole[] = {{"step", t->step}, {"micro_batches", t->runs}, {"tokens", t->tokens}, {"updates_since_log", t->log_count}, {"samples", graft_dataset_count(t->job->train)}, {"per_device_train_batch_size", t->o->per_device_train_batch_size}, {"gradient_accumulation_steps", t->o->gradient_accumulation_steps}, {"seed", (int64_t)t->o->seed}, {"best_step", t->journal.best_step}, {"evaluations_since_best", t->worse}};
     const struct {
         const char *key;
         double v;
@@ -144,6 +144,7 @@ static graft_status put_counters(const graft_trainer *t, const char *dir, graft_
         if (leaf->skipped) graft_json_put(a, skipped, leaf->name, graft_json_int(a, leaf->skipped));
     }
     if (skipped) graft_json_put(a, o, "skipped", skipped);
+    if (t->journal.best_step) graft_json_put(a, o, "best_metric", graft_json_real(a, t->journal.best_metric));
     graft_schedule_save(&t->schedule, a, o);
     const graft_status s = graft_journal_write(dir, COUNTERS, o, 2, 0, err);
     graft_arena_free(a);
@@ -173,7 +174,9 @@ static graft_status take_counters(graft_trainer *t, const char *dir, graft_error
     const graft_json *o = NULL;
     graft_arena *a = graft_arena_new();
     char *path = graft_path_join(dir, COUNTERS);
-    graft_status s = a && path ? graft_json_parse_file(a, path, 1 << 20, GRAFT_JSON_ALLOW_NAN, &o, err) : graft_fail(err, GRAFT_NO_MEMORY, dir, "out of memory");
+    graft_status s = a && path ? GRAFT_OK : graft_fail(err, GRAFT_NO_MEMORY, dir, "out of memory");
+    if (!s && !graft_path_exists(path)) s = graft_fail(err, GRAFT_BAD_INPUT, dir, "this checkpoint holds the model alone (save_only_model) and cannot be gone on with: begin anew with overwrite_output_dir=true, or start from it in another output_dir");
+    if (!s) s = graft_json_parse_file(a, path, 1 << 20, GRAFT_JSON_ALLOW_NAN, &o, err);
     if (!s) {
         t->step = counter(o, "step");
         t->runs = counter(o, "micro_batches");
@@ -184,6 +187,7 @@ static graft_status take_counters(graft_trainer *t, const char *dir, graft_error
         t->flops = sum_of(o, "flops");
         t->seconds_before = sum_of(o, "seconds");
         graft_schedule_restore(&t->schedule, o);
+        if (t->best_set >= 0 && counter(o, "best_step") > 0) t->journal.best_step = counter(o, "best_step"), t->journal.best_metric = sum_of(o, "best_metric"), t->worse = counter(o, "evaluations_since_best");
         if (t->step < 1 || t->runs < 1 || t->tokens < 0 || t->log_count < 0) s = graft_fail(err, GRAFT_BAD_INPUT, path, "the counters of the checkpoint are missing or negative; use another checkpoint");
     }
     if (!s) {
@@ -209,9 +213,10 @@ graft_status graft_trainer_write_checkpoint(const graft_trainer *t, char dir[GRA
     const graft_journal_moment now = graft_trainer_moment(t);
     graft_status s = graft_checkpoint_begin(t->o->output_dir, t->step, dir, err);
     if (!s) s = graft_trainer_write_model(t, dir, err);
-    if (!s) s = write_optimiser(t, dir, err);
+    const int whole = !t->o->save_only_model || t->result->interrupted;
+    if (!s && whole) s = write_optimiser(t, dir, err);
     if (!s) s = graft_journal_save(&t->journal, dir, t->o, &now, t->flops, err);
-    if (!s) s = put_counters(t, dir, err);
+    if (!s && whole) s = put_counters(t, dir, err);
     if (!s && t->job->arguments) s = graft_journal_write(dir, ARGUMENTS, t->job->arguments, 2, 0, err);
     if (s) {
         graft_checkpoint_abandon(t->o->output_dir, t->step);
@@ -219,7 +224,7 @@ graft_status graft_trainer_write_checkpoint(const graft_trainer *t, char dir[GRA
     }
     s = graft_checkpoint_commit(t->o->output_dir, t->step, err);
     if (!s) s = graft_checkpoint_path(t->o->output_dir, t->step, dir, err);
-    return s ? s : graft_checkpoint_prune(t->o->output_dir, t->o->save_total_limit, t->step, err);
+    return s ? s : graft_checkpoint_prune(t->o->output_dir, t->o->save_total_limit, t->step, t->journal.best_step, err);
 }
 
 /* ---- in --------------------------------------------------------------------------------------------------------------------- */
@@ -257,7 +262,7 @@ static graft_status take_optimiser(graft_trainer *t, const char *dir, graft_erro
     return s;
 }
 
-static graft_status take_weights(graft_trainer *t, const char *dir, graft_error *err)
+graft_status graft_trainer_take_weights(graft_trainer *t, const char *dir, graft_error *err)
 {
     const graft_train_job *job = t->job;
     graft_status s = trains_base(job) ? graft_model_reload(job->model, dir, t->graphs.train, t->store, err) : GRAFT_OK;
@@ -275,7 +280,7 @@ graft_status graft_trainer_resume(graft_trainer *t, const char *dir, graft_error
     int64_t step = 0;
     graft_status s = graft_checkpoint_check(dir, &step, err);
     if (!s) s = take_counters(t, dir, err);
-    if (!s) s = take_weights(t, dir, err);
+    if (!s) s = graft_trainer_take_weights(t, dir, err);
     if (!s) s = take_optimiser(t, dir, err);
     if (!s) s = graft_journal_resume(&t->journal, dir, err);
     if (s) return s;

@@ -155,27 +155,51 @@ static int64_t count_rows(const graft_dataset *d, const int64_t *samples, int64_
     return rows;
 }
 
-/* transformers' eval_loss: the mean over samples of the mean loss of their batch. */
-static graft_status evaluate(graft_trainer *t, graft_error *err)
+/* transformers' eval_loss: the mean of the batches' mean losses, the last of which may hold fewer samples. name: of one of several sets, or NULL. */
+static graft_status evaluate_set(graft_trainer *t, const graft_dataset *d, const char *name, double *sum, int64_t *n_batches, graft_error *err)
 {
     const double began = graft_trainer_clock();
-    const int64_t n = graft_dataset_count(t->job->eval), batches = graft_order_batches(&t->eval_order);
-    double sum = 0;
-    graft_status s = graft_order_epoch(&t->eval_order, 0, err);
+    const int64_t n = graft_dataset_count(d);
+    graft_order order = {0};
+    *sum = 0;
+    graft_status s = graft_order_new(&order, n, t->o->per_device_eval_batch_size, 0, 0, err);
+    if (!s) s = graft_order_epoch(&order, 0, err);
+    const int64_t batches = *n_batches = s ? 0 : graft_order_batches(&order);
     for (int64_t b = 0; !s && b < batches; b++) {
-        const int64_t *samples = NULL, count = graft_order_batch(&t->eval_order, b, &samples);
+        const int64_t *samples = NULL, count = graft_order_batch(&order, b, &samples);
         double loss = 0;
-        const int64_t labelled = count_rows(t->job->eval, samples, count);
-        s = run_batch(t, t->eval, t->job->eval, samples, count, labelled ? 1.0 / (double)labelled : 0.0, 0, &loss, err);
+        const int64_t labelled = count_rows(d, samples, count);
+        s = run_batch(t, t->eval, d, samples, count, labelled ? 1.0 / (double)labelled : 0.0, 0, &loss, err);
         if (!s) s = end_runs(t->eval, 0, &loss, err);
-        sum += loss * (double)count;
+        *sum += loss;
+    }
+    graft_order_free(&order);
+    const graft_journal_moment now = graft_trainer_moment(t);
+    return s ? s : graft_journal_eval(&t->journal, &now, name, *sum / (double)batches, graft_trainer_clock() - began, n, batches, err);
+}
+
+/* Of several sets the loss of the run is that of all batches, and each is said. */
+static graft_status evaluate(graft_trainer *t, int *best, graft_error *err)
+{
+    const graft_train_job *job = t->job;
+    double all = 0;
+    int64_t batches = 0;
+    graft_status s = GRAFT_OK;
+    *best = 0;
+    for (int i = 0; !s && i < (job->n_eval_sets ? job->n_eval_sets : 1); i++) {
+        const graft_dataset *d = job->n_eval_sets ? job->eval_sets[i] : job->eval;
+        const char *name = job->n_eval_sets ? job->eval_names[i] : NULL;
+        double sum = 0;
+        int64_t n = 0;
+        s = evaluate_set(t, d, name, &sum, &n, err);
+        all += sum, batches += n;
+        if (!s && graft_trainer_best_look(t, i, sum / (double)n)) *best = 1;
+        if (!s && name) graft_log(GRAFT_LOG_INFO, "eval_%s_loss %.4f over %lld samples", name, sum / (double)n, (long long)graft_dataset_count(d));
     }
     if (s) return s;
-    t->result->eval_loss = sum / (double)n;
-    graft_schedule_metric(&t->schedule, t->result->eval_loss);
+    t->result->eval_loss = all / (double)batches;
     t->eval_step = t->step;
-    const graft_journal_moment now = graft_trainer_moment(t);
-    return graft_journal_eval(&t->journal, &now, t->result->eval_loss, graft_trainer_clock() - began, n, batches, err);
+    return GRAFT_OK;
 }
 
 /* ---- the loop -------------------------------------------------------------------------------------------------------------- */
@@ -196,9 +220,11 @@ static void report(graft_trainer *t, double loss, double norm, double rate, int 
 static graft_status after_update(graft_trainer *t, double loss, double norm, double rate, graft_error *err)
 {
     const int epoch_ends = t->step % t->steps.updates == 0 || t->step == t->steps.total;
-    const int log = every(t->step, t->steps.log) || (t->o->logging_first_step && t->step == 1);
+    const int log = every(t->step, t->steps.log) || (t->steps.log_epochs && epoch_ends) || (t->o->logging_first_step && t->step == 1);
+    const int evaluates = every(t->step, t->steps.evaluate) ? t->o->eval_delay <= (double)t->step : t->steps.evaluate_epochs && epoch_ends && t->o->eval_delay <= graft_trainer_moment(t).epoch;
     graft_status s = GRAFT_OK;
     double shown = loss, eval_loss = NAN;
+    int best = 0;
     if (log) {
         const graft_journal_moment now = graft_trainer_moment(t);
         shown = t->log_loss / (double)t->log_count;
@@ -206,19 +232,20 @@ static graft_status after_update(graft_trainer *t, double loss, double norm, dou
         t->log_loss = 0;
         t->log_count = 0;
     }
-    if (!s && (every(t->step, t->steps.evaluate) || (t->steps.evaluate_epochs && epoch_ends))) {
-        s = evaluate(t, err);
+    if (!s && evaluates) {
+        s = evaluate(t, &best, err);
+        if (!s) graft_schedule_metric(&t->schedule, t->result->eval_loss);
         eval_loss = t->result->eval_loss;
     }
     report(t, shown, norm, rate, log, eval_loss);
-    if (!s && (every(t->step, t->steps.save) || (t->steps.save && t->step == t->steps.total) || (t->steps.save_epochs && epoch_ends))) s = graft_trainer_save(t, err);
+    if (!s && (every(t->step, t->steps.save) || (t->steps.save && t->step == t->steps.total) || (t->steps.save_epochs && epoch_ends) || (t->steps.save_best && best))) s = graft_trainer_save(t, err);
     return s;
 }
 
 static graft_status loop(graft_trainer *t, graft_error *err)
 {
     const graft_train_events *events = t->job->events;
-    while (t->step < t->steps.total) {
+    while (t->step < t->steps.total && !t->stopped) {
         double loss = 0, norm = NAN, rate = 0;
         graft_status s = graft_trainer_step_methods(t, err);
         if (!s) s = update(t, &loss, &norm, &rate, err);
@@ -229,7 +256,7 @@ static graft_status loop(graft_trainer *t, graft_error *err)
         t->total_loss += loss;
         s = after_update(t, loss, norm, rate, err);
         if (s) return s;
-        if (t->step < t->steps.total && events && events->interrupted && events->interrupted(events->ctx)) {
+        if (t->step < t->steps.total && !t->stopped && events && events->interrupted && events->interrupted(events->ctx)) {
             char last[GRAFT_CHECKPOINT_PATH];
             t->result->interrupted = 1;
             s = graft_trainer_saved(t, err);
@@ -320,7 +347,6 @@ static graft_status make_orders(graft_trainer *t, graft_error *err)
     graft_status s = graft_batch_new(&t->batch, tokens, sequences, err);
     if (!s) t->batch->virtual_tokens = graft_graph_virtual_tokens(t->graphs.train);
     if (!s) s = graft_order_new(&t->order, graft_dataset_count(t->job->train), o->per_device_train_batch_size, o->data_seed == UINT64_MAX ? o->seed : o->data_seed, !o->disable_shuffling, err);
-    if (!s && t->job->eval) s = graft_order_new(&t->eval_order, graft_dataset_count(t->job->eval), o->per_device_eval_batch_size, 0, 0, err);
     return s;
 }
 
@@ -335,9 +361,15 @@ static graft_status finish(graft_trainer *t, graft_error *err)
     r->steps_per_s = now.seconds > 0 ? (double)t->step / now.seconds : 0;
     r->steps = t->step;
     r->tokens = t->tokens;
+    int64_t length = 0;
+    for (int64_t i = 0; t->o->include_effective_tokens && i < graft_dataset_count(t->job->train); i++) length += graft_dataset_measure(t->job->train, i).n;
+    if (length && now.seconds > 0) r->effective_tokens_per_s = (double)length * now.epoch / now.seconds;
     if (r->interrupted) return GRAFT_OK;
+    int best = 0;
     const int wants_eval = t->job->eval && (t->o->do_eval || t->steps.evaluate || t->steps.evaluate_epochs);
-    graft_status s = wants_eval && t->eval_step != t->step ? evaluate(t, err) : GRAFT_OK;
+    graft_status s = wants_eval && t->eval_step != t->step ? evaluate(t, &best, err) : GRAFT_OK;
+    if (!s && t->stopped && t->step < t->steps.total) graft_log(GRAFT_LOG_INFO, "stopped after update %lld of %lld: the last %lld evaluations were not better than %.4f", (long long)t->step, (long long)t->steps.total, (long long)t->worse, t->journal.best_metric);
+    if (!s) s = graft_trainer_best_load(t, err);
     return s ? s : graft_trainer_finish(t, err);
 }
 
@@ -351,7 +383,6 @@ static void release(graft_trainer *t)
     graft_store_free(t->store);
     graft_batch_free(t->batch);
     graft_order_free(&t->order);
-    graft_order_free(&t->eval_order);
     graft_journal_free(&t->journal);
 }
 
@@ -371,6 +402,7 @@ graft_status graft_train(const graft_train_job *job, graft_train_result *out, gr
     graft_trainer t = {.job = job, .o = o, .result = out, .eval_step = -1};
     char checkpoint[GRAFT_CHECKPOINT_PATH] = "";
     int64_t done = 0;
+    int best = 0;
     memset(out, 0, sizeof *out);
     out->eval_loss = NAN;
     if (!job->train) return graft_fail(err, GRAFT_BAD_INPUT, "dataset", "there is no data to train on: give dataset");
@@ -387,6 +419,7 @@ graft_status graft_train(const graft_train_job *job, graft_train_result *out, gr
     if (!s) say_plan(&t);
     if (!s) s = prepare_folder(&t, checkpoint, err);
     if (!s) s = graft_journal_new(&t.journal, o->output_dir, t.steps.total, o->include_num_input_tokens_seen, err);
+    if (!s) s = graft_trainer_best_begin(&t, err);
     if (!s) s = load(&t, err);
     if (!s && *checkpoint) s = graft_trainer_resume(&t, checkpoint, err);
     if (!s) s = graft_trainer_compile(&t, err);
@@ -394,6 +427,7 @@ graft_status graft_train(const graft_train_job *job, graft_train_result *out, gr
     t.started = graft_trainer_clock();
     t.started_step = t.step;
     if (!s) s = graft_order_epoch(&t.order, t.step / t.steps.updates, err);
+    if (!s && o->eval_on_start && job->eval && !t.step) s = evaluate(&t, &best, err);
     if (!s) s = loop(&t, err);
     if (!s) s = graft_trainer_saved(&t, err);
     if (!s) s = finish(&t, err);

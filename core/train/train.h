@@ -26,12 +26,21 @@ typedef struct graft_train_options {
     double logging_steps;                                                                         /* 500; this and the next two: below 1 a share of all steps */
     double save_steps;                                                                            /* 500 */
     double eval_steps;                                                                            /* 0: as logging_steps */
-    const char *save_strategy;                                                                    /* "steps" | "epoch" | "no"; NULL: "no" */
-    const char *eval_strategy;                                                                    /* the same */
+    const char *save_strategy;                                                                    /* "steps" | "epoch" | "best" | "no"; NULL: "no" */
+    const char *eval_strategy;                                                                    /* "steps" | "epoch" | "no" */
     int64_t save_total_limit;                                                                     /* 0: all */
     uint64_t seed, data_seed;                                                                     /* data_seed UINT64_MAX: seed */
     int disable_shuffling, plot_loss, overwrite_output_dir, include_num_input_tokens_seen, logging_first_step;
     int do_eval;                            /* evaluate at the end; implied by eval_strategy */
+    int eval_on_start;                      /* and before the first update */
+    double eval_delay;                      /* no evaluation before so many updates, or epochs with eval_strategy epoch */
+    const char *logging_strategy;           /* "steps" | "epoch" | "no"; NULL: "steps" */
+    int load_best_model_at_end;             /* the weights of the best evaluation are those of the end */
+    const char *metric_for_best_model;      /* "loss", or NAME_loss of one of several sets; NULL: loss where a best one is asked for */
+    int greater_is_better;
+    int64_t early_stopping_steps;           /* so many evaluations in a row that were not better end the run; 0: never */
+    int include_effective_tokens;           /* train_results.json holds the samples' tokens per second */
+    int save_only_model;                    /* checkpoints that cannot be gone on with; one of an interrupted run always can */
     int no_recompute;                       /* never trade time for memory */
     const char *resume_from_checkpoint;     /* a checkpoint folder, or "auto"/"true": newest complete one in output_dir; NULL: that too if there is one, unless overwrite_output_dir */
     int64_t memory_bytes;                   /* --memory: 0 = what the device has free */
@@ -58,6 +67,7 @@ typedef struct graft_train_result {
     int64_t steps, total_steps, resumed_from;                          /* resumed_from: 0 when it began anew */
     double train_loss, eval_loss, runtime, samples_per_s, steps_per_s; /* eval_loss NaN: none */
     double save_seconds, save_waited; /* writing checkpoints, and how long of it training stood still */
+    double effective_tokens_per_s; /* include_effective_tokens: tokens of all samples, passes and the runtime; else 0 */
     int64_t tokens;
     int interrupted;
     char plot[4096];       /* path of training_loss.png, or "" */
@@ -71,6 +81,9 @@ typedef struct graft_train_job {
     const graft_device *device;
     const graft_tokenizer *tokenizer;
     const graft_dataset *train, *eval; /* eval may be NULL; for a plan train may be NULL too */
+    const graft_dataset *const *eval_sets; /* [n_eval_sets] evaluated each by itself, as eval_NAME_loss; eval is then the first */
+    const char *const *eval_names;
+    int n_eval_sets; /* 0: eval alone */
     const char *const *adapters;       /* [n_methods] folder that each method starts from, NULL: a new one; NULL: all new */
     const graft_train_options *options;
     const graft_train_events *events;

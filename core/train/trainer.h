@@ -15,7 +15,7 @@ typedef struct graft_train_steps {
     int64_t batches, updates; /* per epoch */
     int64_t total, epochs;
     int64_t log, save, evaluate; /* every so many updates, 0: never, *_epochs: at the end of each epoch */
-    int save_epochs, evaluate_epochs;
+    int save_epochs, evaluate_epochs, log_epochs, save_best;
     int64_t warmup;
 } graft_train_steps;
 
@@ -37,7 +37,7 @@ typedef struct graft_trainer {
     graft_store *store;
     graft_exec *train, *eval;
     graft_batch *batch;
-    graft_order order, eval_order;
+    graft_order order;
     graft_schedule schedule;
     graft_journal journal;
     /* What a checkpoint holds besides weights and moments. */
@@ -49,6 +49,9 @@ typedef struct graft_trainer {
     /* Of this process. */
     double started;
     int64_t started_step, eval_step; /* eval_step: of the last evaluation, -1 none */
+    int best_set;                       /* evaluation set that says what is best; -1: nothing is asked for (best.c) */
+    int64_t worse;                      /* evaluations since the best one */
+    int stopped;                        /* early */
     graft_saving *saving;            /* a checkpoint that is being written, or NULL */
 } graft_trainer;
 
@@ -79,6 +82,7 @@ graft_status graft_trainer_compile(graft_trainer *t, graft_error *err);
 graft_status graft_trainer_write_checkpoint(const graft_trainer *t, char dir[GRAFT_CHECKPOINT_PATH], graft_error *err);
 /* Weights, moments and counters of a checkpoint folder into the trainer. */
 graft_status graft_trainer_resume(graft_trainer *t, const char *dir, graft_error *err);
+graft_status graft_trainer_take_weights(graft_trainer *t, const char *dir, graft_error *err); /* those alone */
 /* Adapter or model files, and the tokenizer's, into dir. */
 graft_status graft_trainer_write_model(const graft_trainer *t, const char *dir, graft_error *err);
 graft_journal_moment graft_trainer_moment(const graft_trainer *t);
@@ -88,6 +92,13 @@ graft_journal_moment graft_trainer_moment(const graft_trainer *t);
 graft_status graft_trainer_save(graft_trainer *t, graft_error *err);
 /* The checkpoint that was begun is written, and t->result says where. Before anything that changes weights, states, methods or the journal. */
 graft_status graft_trainer_saved(graft_trainer *t, graft_error *err);
+
+/* ---- best.c ---- */
+graft_status graft_trainer_best_begin(graft_trainer *t, graft_error *err);
+/* An evaluation of this set gave this loss: is it the best so far? */
+int graft_trainer_best_look(graft_trainer *t, int set, double value);
+/* load_best_model_at_end: its weights from its checkpoint. */
+graft_status graft_trainer_best_load(graft_trainer *t, graft_error *err);
 
 /* ---- finish.c ---- */
 /* The files of output_dir at the end: model, state, results, plots, README.md. */

@@ -69,11 +69,11 @@ START_TEST(newest_and_prune)
     expect(out, 0, NULL);
     for (int64_t step = 5; step <= 20; step += 5) ck_assert_ok(save(out, step, "x"));
     expect(out, 20, "x");
-    ck_assert_ok(graft_checkpoint_prune(out, 2, 20, &err));
+    ck_assert_ok(graft_checkpoint_prune(out, 2, 20, 0, &err));
     ck_assert_int_eq(count(out), 2);
     expect(out, 20, "x");
     ck_assert_ok(save(out, 7, "older run goes first"));
-    ck_assert_ok(graft_checkpoint_prune(out, 1, 7, &err));
+    ck_assert_ok(graft_checkpoint_prune(out, 1, 7, 0, &err));
     expect(out, 7, "older run goes first");
     ck_assert_int_eq(count(out), 1);
     ck_assert_ok(save(out, 7, "again"));

@@ -36,7 +36,7 @@ static void write_some(graft_journal *j)
     ck_assert_ok(graft_journal_train(j, &at, 1.6771893501281738, 0.27334654331207275, 0.0, &err));
     at = (graft_journal_moment){.step = 2, .tokens = 250, .epoch = 2.0 / 12, .seconds = 90065.0, .session_seconds = 8.0, .session_steps = 2};
     ck_assert_ok(graft_journal_train(j, &at, 1.4531277418136597, 0.24984359741210938, 3.3333333333333335e-05, &err));
-    ck_assert_ok(graft_journal_eval(j, &at, 1.5, 2.0, 10, 5, &err));
+    ck_assert_ok(graft_journal_eval(j, &at, NULL, 1.5, 2.0, 10, 5, &err));
 }
 
 static const char lines[] = "{\"current_steps\": 1, \"total_steps\": 12, \"loss\": 1.6771893501281738, \"lr\": 0.0, \"epoch\": 0.08333333333333333, \"percentage\": 8.33, \"elapsed_time\": \"0:00:04\", \"remaining_time\": \"0:00:46\"}\n"
@@ -75,7 +75,7 @@ START_TEST(counted_tokens_and_end)
     const char *want = "{\n    \"epoch\": 1.0,\n    \"num_input_tokens_seen\": 1000,\n    \"total_flos\": 4761492387840.0,\n    \"train_loss\": 1.25,\n    \"train_runtime\": 27.0371,\n    \"train_samples_per_second\": 1.775,\n    \"train_steps_per_second\": 0.444\n}\n";
     expect_text(out, "train_results.json", want);
     expect_text(out, "all_results.json", want);
-    ck_assert_ok(graft_journal_eval(&j, &at, 2.0, 1.0, 4, 2, &err)); /* all_results is the union */
+    ck_assert_ok(graft_journal_eval(&j, &at, NULL, 2.0, 1.0, 4, 2, &err)); /* all_results is the union */
     char *all = text_of(out, "all_results.json");
     ck_assert_ptr_nonnull(strstr(all, "\"eval_loss\": 2.0"));
     ck_assert_ptr_nonnull(strstr(all, "\"train_loss\": 1.25"));
