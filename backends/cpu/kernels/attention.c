@@ -138,6 +138,11 @@ static graft_status attend(attention *a, int64_t cache_rows)
         memset(a->o, 0, (size_t)(a->T * a->q_width) * sizeof(float));
         if (a->lse) memset(a->lse, 0, (size_t)(a->T * a->n) * sizeof(float));
     }
+    if (a->cached && K(attention_step_fits)(a)) {
+        K(attention_step)
+        (a, cache_rows, a->call->work);
+        return GRAFT_OK;
+    }
     cpu_pool_run(a->call->pool, a->n_blocks * a->kv * ((a->group + HEADS_MOST - 1) / HEADS_MOST), unit, a);
     return GRAFT_OK;
 }
@@ -185,10 +190,18 @@ static void room(const cpu_call *c, int threads, cpu_room *r)
     r->scratch = scratch_floats(a.h, a.hp) * (int64_t)sizeof(float);
 }
 
+static void cached_room(const cpu_call *c, int threads, cpu_room *r)
+{
+    const attention a = attention_of(c);
+    room(c, threads, r);
+    r->work = most(r->work, K(attention_step_work)(&a, c->in[6].dims[0]));
+    r->scratch = most(r->scratch, K(attention_step_scratch)(&a));
+}
+
 #define HEADS \
     {"heads", 1}, {"kv_heads", 1}, {"window", 0}, {"scale", 1}, { "softcap", 0 }
 const cpu_op K(ops_attention)[] = {
     {"attention/1", F32, {HEADS}, plain, room},
-    {"attention_cached/1", F32, {HEADS}, cached, room},
+    {"attention_cached/1", F32, {HEADS}, cached, cached_room},
     END_OF_OPS,
 };

@@ -72,6 +72,12 @@ static inline graft_status attention_blocks(attention *a, int64_t size, int64_t 
     return GRAFT_OK;
 }
 
+/* attention_step.c: at most one new token a sequence, over a cache of that many rows. The bytes that it needs at capacity. */
+int K(attention_step_fits)(const attention *a);
+void K(attention_step)(const attention *a, int64_t cached, char *work);
+int64_t K(attention_step_work)(const attention *a, int64_t cached);
+int64_t K(attention_step_scratch)(const attention *a);
+
 INLINE int64_t blocks_most(int64_t T, int64_t S, int64_t size) { return T / size + S + 1; }
 
 /* `lines` rows of h floats, ld apart, to out[h][width] (a panel; missing rows zero): the transposed keys, or MR rows of queries. */
