@@ -135,8 +135,9 @@ typedef struct cpu_device {
 void *cpu_take(const graft_host *host, int64_t bytes, int *mapped);
 void cpu_give(const graft_host *host, void *data, int64_t bytes, int mapped);
 
-/* Ops whose names begin with a dot are not claimed: fuse.c makes them. */
+/* Ops whose names begin with a dot are not claimed: fuse.c and group.c make them. */
 #define CPU_MATMUL_CHAIN ".matmul_chain"
+#define CPU_MATMUL_GROUP ".matmul_group"
 
 /* ---- probe.c ---- */
 void cpu_measure(cpu_device *d);                         /* fills rate: a few milliseconds an arithmetic, once */

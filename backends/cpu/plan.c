@@ -159,6 +159,7 @@ graft_status cpu_compile(void *dev, const graft_program *p, void **out, graft_er
     cpu_room most = {0, 0, 0};
     for (int32_t i = 0; i < l->n_steps && status == GRAFT_OK; i++) status = take_step(l, p, i, err);
     if (status == GRAFT_OK) status = cpu_fuse(d, l->steps, l->n_steps, p->n_tensors, err);
+    if (status == GRAFT_OK) cpu_group(d, l->steps, l->n_steps);
     for (int32_t i = 0; i < l->n_steps && status == GRAFT_OK; i++) measure(l, &l->steps[i], &most, err);
     for (int32_t i = 0; i < l->n_tables && status == GRAFT_OK; i++) {
         l->tables[i].data = cpu_take(d->host, l->tables[i].bytes, &l->tables[i].mapped);

@@ -23,4 +23,7 @@ typedef struct step {
 /* fuse.c: joins steps that together need fewer passes over memory. Steps whose work moved get op NULL. */
 graft_status cpu_fuse(const cpu_device *d, step *steps, int32_t n, int32_t n_tensors, graft_error *err);
 
+/* group.c: joins products of one input. Steps whose work moved get op NULL. */
+void cpu_group(const cpu_device *d, step *steps, int32_t n);
+
 #endif

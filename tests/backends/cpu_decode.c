@@ -106,6 +106,74 @@ START_TEST(single_tokens)
 }
 END_TEST
 
-static void cases(TCase *tc) { tcase_add_test(tc, single_tokens); }
+/* ---- products of one input ------------------------------------------------------------------------------------------------------------------------ */
+typedef struct family {
+    int64_t rows, k, n[3];
+} family;
+
+/* y0, y1, y2 = x [w0 | w1 | w2]^T, with a step between that doubles y1 where it lies. */
+static void one_family(const device *d, const void *what, image *g)
+{
+    const family *f = what;
+    const int32_t x = matrix(g, f->rows, f->k);
+    int32_t w[3], y[3];
+    for (int i = 0; i < 3; i++) w[i] = matrix(g, f->n[i], f->k), y[i] = matrix(g, f->rows, f->n[i]);
+    fill_noise(g, x, 1.0f);
+    for (int i = 0; i < 3; i++) fill_noise(g, w[i], 1.0f);
+    const graft_attr nt[] = {GRAFT_INTA("trans_a", 0), GRAFT_INTA("trans_b", 1), GRAFT_REALA("alpha", 0.5)};
+    const int32_t in[3][2] = {{x, w[0]}, {x, w[1]}, {x, w[2]}}, twice[2] = {y[1], y[1]};
+    graft_instr instrs[4];
+    for (int i = 0; i < 3; i++) instrs[i + (i == 2)] = (graft_instr){graft_op_id("matmul/1"), "matmul/1", 2, 1, 3, in[i], &y[i], nt};
+    instrs[2] = (graft_instr){graft_op_id("add/1"), "add/1", 2, 1, 0, twice, &y[1], NULL};
+    ck_assert_int_eq(run_program(d, g, 4, instrs), GRAFT_OK);
+    for (int i = 0; i < 3; i++)
+        for (int64_t r = 0; r < f->rows; r++)
+            for (int64_t j = 0; j < f->n[i]; j++) {
+                double sum = 0.0;
+                for (int64_t e = 0; e < f->k; e++) sum += (i == 1 ? 1.0 : 0.5) * (double)floats(g, x)[r * f->k + e] * (double)floats(g, w[i])[j * f->k + e];
+                near("products of one input", floats(g, y[i]) + r * f->n[i] + j, &sum, 1, 2e-6, 1.0 + sqrt((double)f->k));
+            }
+}
+
+static const family families[] = {{1, 576, {576, 192, 192}}, {3, 70, {200, 33, 5}}, {16, 64, {130, 40, 16}}, {40, 96, {64, 48, 30}}};
+
+START_TEST(products_of_one_input)
+{
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++) on_every_device(one_family, &families[i]);
+}
+END_TEST
+
+/* A product that reads the same memory as an earlier one, but not the same numbers, stays where it is. */
+static void one_change(const device *d, const void *what, image *g)
+{
+    (void)what;
+    enum { K = 32,
+           N = 24 };
+    const int32_t x = matrix(g, 1, K), w0 = matrix(g, N, K), w1 = matrix(g, N, K), y0 = matrix(g, 1, N), y1 = matrix(g, 1, N);
+    for (int32_t t = x; t <= w1; t++) fill_noise(g, t, 1.0f);
+    float before[K];
+    memcpy(before, floats(g, x), sizeof before);
+    const graft_attr nt[] = {GRAFT_INTA("trans_a", 0), GRAFT_INTA("trans_b", 1), GRAFT_REALA("alpha", 1.0)};
+    const graft_instr instrs[] = {{graft_op_id("matmul/1"), "matmul/1", 2, 1, 3, (int32_t[]){x, w0}, &y0, nt},
+                                  {graft_op_id("add/1"), "add/1", 2, 1, 0, (int32_t[]){x, x}, &x, NULL},
+                                  {graft_op_id("matmul/1"), "matmul/1", 2, 1, 3, (int32_t[]){x, w1}, &y1, nt}};
+    ck_assert_int_eq(run_program(d, g, 3, instrs), GRAFT_OK);
+    for (int i = 0; i < 2; i++)
+        for (int64_t j = 0; j < N; j++) {
+            double sum = 0.0;
+            for (int64_t e = 0; e < K; e++) sum += (i ? 2.0 : 1.0) * (double)before[e] * (double)floats(g, i ? w1 : w0)[j * K + e];
+            near("products of a changing input", floats(g, i ? y1 : y0) + j, &sum, 1, 2e-6, 8.0);
+        }
+}
+
+START_TEST(products_of_a_changing_input) { on_every_device(one_change, NULL); }
+END_TEST
+
+static void cases(TCase *tc)
+{
+    tcase_add_test(tc, single_tokens);
+    tcase_add_test(tc, products_of_one_input);
+    tcase_add_test(tc, products_of_a_changing_input);
+}
 
 int main(void) { return graft_test_main("cpu_decode", cases); }

@@ -1,6 +1,7 @@
 /* matmul.c - matmul/1: ranks 2 to 4, leading axes equal or 1. Many small products are spread over the threads whole, large ones one by one. */
 #include "gemm.h"
 #include "ops.h"
+#include "skinny.h"
 
 typedef struct batch {
     const cpu_call *call;
@@ -101,8 +102,32 @@ static void chain_room(const cpu_call *c, int threads, cpu_room *r)
     (c->out[0].dims[0], c->out[0].dims[1], k, r);
 }
 
+/* What group.c makes of products of one input: inputs a, b1, b2 ..., outputs one each; three attributes a product. */
+static graft_status group(cpu_call *c)
+{
+    gemm g[CPU_MAX_OUT];
+    int n = 0;
+    for (; n < CPU_MAX_OUT && c->out[n].on; n++) {
+        const cpu_arg *out = &c->out[n];
+        g[n] = (gemm){.m = out->dims[0], .n = out->dims[1], .terms = 1, .c = out->data, .ldc = out->dims[1]};
+        g[n].t[0] = term_of(&c->in[0], &c->in[1 + n], c->attr + 3 * n);
+    }
+    if (K(skinny_group)(c->pool, g, n)) return GRAFT_OK;
+    for (int i = 0; i < n; i++) K(gemm_run)
+    (c, &g[i]);
+    return GRAFT_OK;
+}
+
+static void group_room(const cpu_call *c, int threads, cpu_room *r)
+{
+    (void)threads;
+    for (int i = 0; i < CPU_MAX_OUT && c->out[i].on; i++) K(gemm_room)
+    (c->out[i].dims[0], c->out[i].dims[1], term_of(&c->in[0], &c->in[1 + i], c->attr + 3 * i).k, r);
+}
+
 const cpu_op K(ops_matmul)[] = {
     {"matmul/1", STORED, {{"trans_a", 0}, {"trans_b", 0}, {"alpha", 1}}, matmul, matmul_room},
     {CPU_MATMUL_CHAIN, STORED, {{NULL, 0}}, chain, chain_room},
+    {CPU_MATMUL_GROUP, STORED, {{NULL, 0}}, group, group_room},
     END_OF_OPS,
 };

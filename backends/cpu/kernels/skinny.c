@@ -328,6 +328,42 @@ static void skinny_pack(const skinny *s, int along, const small *o, float *y)
         for (int64_t p = 0; p < s->k; p++) y[i * s->ldy + p] = scalar_of(o->x, o->along ? i * o->ld + p : p * o->ld + i, o->t);
 }
 
+static int64_t along_units(skinny *s)
+{
+    s->per_unit = most(DOTS, round_up((32 << 10) / (s->k + 1), DOTS));
+    return (s->lines + s->per_unit - 1) / s->per_unit;
+}
+
+typedef struct many {
+    skinny s[GROUP_MOST];
+    int64_t begin[GROUP_MOST + 1]; /* units before those of each product */
+} many;
+
+static void many_unit(void *ctx, int64_t unit, int thread)
+{
+    many *w = ctx;
+    int i = 0;
+    while (unit >= w->begin[i + 1]) i++;
+    along_unit(&w->s[i], unit - w->begin[i], thread);
+}
+
+int K(skinny_group)(cpu_pool *pool, const gemm *g, int n)
+{
+    many w;
+    w.begin[0] = 0;
+    if (n > GROUP_MOST) return 0;
+    for (int i = 0; i < n; i++) {
+        const term *t = &g[i].t[0];
+        if (g[i].terms != 1 || g[i].m > SKINNY || g[i].m > g[i].n || !t->k || t->trans_a || !t->trans_b || t->ta != GRAFT_F32) return 0;
+        small o;
+        w.s[i] = (skinny){.y = t->a, .ldy = t->lda, .base = g[i].base};
+        skinny_sides(&w.s[i], &o, &g[i], t);
+        w.begin[i + 1] = w.begin[i] + along_units(&w.s[i]);
+    }
+    cpu_pool_run(pool, w.begin[n], many_unit, &w);
+    return 1;
+}
+
 /* The terms one after another. */
 void K(skinny_run)(cpu_pool *pool, const gemm *g, float *y)
 {
@@ -351,8 +387,7 @@ void K(skinny_run)(cpu_pool *pool, const gemm *g, float *y)
             across_run(pool, &s);
             continue;
         }
-        s.per_unit = most(DOTS, round_up((32 << 10) / (s.k + 1), DOTS));
-        const int64_t units = (s.lines + s.per_unit - 1) / s.per_unit;
+        const int64_t units = along_units(&s);
         if (pool) {
             cpu_pool_run(pool, units, along_unit, &s);
         } else {
