@@ -65,7 +65,7 @@ typedef struct cpu_attr {
 
 typedef struct cpu_call {
     cpu_arg in[CPU_MAX_IN], out[CPU_MAX_OUT];
-    cpu_attr attr[CPU_MAX_ATTR]; /* in the op's order */
+    const cpu_attr *attr; /* in the op's order */
     cpu_pool *pool;
     char *work;    /* shared workspace, as much as op->room asked for at capacity */
     char *scratch; /* of thread t: scratch + t * scratch_bytes */

@@ -51,7 +51,7 @@ static void fill_call(cpu_call *c, const step *s, const int64_t *extent, void *c
     for (int i = s->n_in; i < CPU_MAX_IN; i++) c->in[i].on = 0;
     for (int i = 0; i < s->n_out; i++) resolve(&c->out[i], &s->out[i], extent, places);
     for (int i = s->n_out; i < CPU_MAX_OUT; i++) c->out[i].on = 0;
-    memcpy(c->attr, s->attr, sizeof c->attr);
+    c->attr = s->attr;
 }
 
 static graft_status take_slots(const cpu_device *d, const graft_program *p, const graft_instr *in, const int32_t *ids, int32_t n, int32_t room, slot *out, graft_error *err)
@@ -254,6 +254,15 @@ static graft_status check_run(const plan *l, const graft_run *r, graft_error *er
     return GRAFT_OK;
 }
 
+/* Steps lie far apart and a pass over the weights drives them out of the caches: the next one is asked for while this one works. */
+static void ask_for(const step *s)
+{
+    __builtin_prefetch(s);
+    for (int i = 0; i < 4; i++) __builtin_prefetch(&s->in[i]);
+    for (int i = 0; i < 2; i++) __builtin_prefetch(&s->out[i]);
+    __builtin_prefetch(s->attr);
+}
+
 graft_status cpu_run(void *plan_, const graft_run *r, graft_error *err)
 {
     plan *l = plan_;
@@ -268,6 +277,7 @@ graft_status cpu_run(void *plan_, const graft_run *r, graft_error *err)
         step *s = &l->steps[i];
         if (!s->op) continue;
         fill_call(&c, s, r->extent, r->places);
+        if (i + 1 < l->n_steps) ask_for(s + 1);
         if (!has_work(&c, s)) continue;
         c.table = s->table >= 0 ? l->tables[s->table].data : NULL;
         c.table_ready = s->table >= 0 && l->tables[s->table].ready;

@@ -16,7 +16,7 @@ struct cpu_pool {
     pthread_t *handles;
     pthread_mutex_t lock;
     pthread_cond_t wake;
-    int sleeping; /* under lock */
+    atomic_int sleeping; /* changes under lock */
     cpu_task task;
     void *ctx;
     int64_t units;
@@ -171,10 +171,11 @@ void cpu_pool_run(cpu_pool *p, int64_t n, cpu_task task, void *ctx)
     atomic_store_explicit(&p->next, 0, memory_order_relaxed);
     atomic_store(&p->open, 1);
     atomic_fetch_add(&p->generation, 1);
-    pthread_mutex_lock(&p->lock);
-    const int sleeping = p->sleeping;
-    pthread_mutex_unlock(&p->lock);
-    if (sleeping) pthread_cond_broadcast(&p->wake);
+    if (atomic_load(&p->sleeping)) { /* a worker counts itself before it looks at the generation, so one of the two sees the other */
+        pthread_mutex_lock(&p->lock);
+        pthread_cond_broadcast(&p->wake);
+        pthread_mutex_unlock(&p->lock);
+    }
     work(p, 0);
     atomic_store(&p->open, 0);
     for (int spins = 0; atomic_load(&p->active); spins++) {

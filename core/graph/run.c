@@ -192,6 +192,16 @@ graft_status graft_exec_run(graft_exec *e, const int64_t extent[GRAFT_SYMBOLS], 
     return status;
 }
 
+static const char *kept_answers(const graft_exec *e) { return e->overlap ? graft_overlap_outputs(e->overlap) : answers_of(e, e->ended - 1); }
+
+const void *graft_exec_answer(const graft_exec *e, const char *name)
+{
+    const char *answers = e->ended ? kept_answers(e) : NULL;
+    for (int32_t i = 0; i < e->plan->n_outputs && answers; i++)
+        if (!strcmp(e->plan->outputs[i].name, name)) return answers + e->plan->program.tensors[e->plan->outputs[i].tensor].offset;
+    return NULL;
+}
+
 graft_status graft_exec_get(graft_exec *e, const char *name, void *to, int64_t bytes, graft_error *err)
 {
     for (int32_t i = 0; i < e->plan->n_outputs; i++) {
@@ -200,7 +210,7 @@ graft_status graft_exec_get(graft_exec *e, const char *name, void *to, int64_t b
         if (!e->ended) return graft_fail(err, GRAFT_INTERNAL, name, "an output was asked for before the program ran");
         const int64_t have = bytes_at(t, e->extent[(e->ended - 1) % 2]);
         if (bytes != have) return graft_fail(err, GRAFT_INTERNAL, name, "the output has %lld bytes, %lld were asked for", (long long)have, (long long)bytes);
-        const char *answers = e->overlap ? graft_overlap_outputs(e->overlap) : answers_of(e, e->ended - 1);
+        const char *answers = kept_answers(e);
         if (answers && bytes) memcpy(to, answers + t->offset, (size_t)bytes);
         if (answers) return GRAFT_OK;
         return bytes ? e->device->table->download(e->device->dev, e->buffers[GRAFT_PLACE_OUTPUT], t->offset, to, bytes, err) : GRAFT_OK;

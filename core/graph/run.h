@@ -86,7 +86,9 @@ int64_t graft_exec_workspace(const graft_exec *e); /* what the backend holds for
 graft_status graft_exec_set(graft_exec *e, const char *name, const void *data, int64_t bytes, graft_error *err);
 graft_status graft_exec_run(graft_exec *e, const int64_t extent[GRAFT_SYMBOLS], uint64_t step, int training, graft_error *err); /* waits for the end */
 graft_status graft_exec_get(graft_exec *e, const char *name, void *to, int64_t bytes, graft_error *err);                        /* output by name, after a run */
-/* The same in two halves, so that the host prepares the next inputs meanwhile: start, set and start the next, wait for the first, get its outputs. At most two
+/* Where that output lies on the host until the run after the next; NULL: only graft_exec_get brings it. */
+const void *graft_exec_answer(const graft_exec *e, const char *name);
+/* A run in two halves, so that the host prepares the next inputs meanwhile: start, set and start the next, wait for the first, get its outputs. At most two
  * runs are under way. What only the data can get wrong is said by the last wait. On a device without queues of its own start does all. Only for programs whose
  * outputs are no more than a megabyte. */
 graft_status graft_exec_start(graft_exec *e, const int64_t extent[GRAFT_SYMBOLS], uint64_t step, int training, graft_error *err);

@@ -6,13 +6,14 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { CHUNK = 256 };
+enum { CHUNK = 512 }; /* tokens of a prompt at once: enough that reading the weights costs little beside multiplying them */
 
 struct graft_generator {
     graft_exec *exec;
     int64_t vocab, max_tokens, cached, chunk, virtual_tokens;
     int64_t rows;                       /* of the cache in the store */
-    float *logits, *processed;          /* [vocab] */
+    const float *logits;                /* [vocab] of the last run: the program's own answer, or own_logits */
+    float *own_logits, *processed;      /* [vocab] */
     int32_t *scratch, *ids, *positions; /* [vocab], [chunk], [chunk] */
 };
 
@@ -20,7 +21,7 @@ void graft_generator_free(graft_generator *x)
 {
     if (!x) return;
     graft_exec_free(x->exec);
-    graft_free(x->logits);
+    graft_free(x->own_logits);
     graft_free(x->processed);
     graft_free(x->scratch);
     graft_free(x->ids);
@@ -50,12 +51,12 @@ graft_status graft_generator_new(const graft_graph *g, graft_store *s, int64_t v
     x->chunk = x->max_tokens < CHUNK ? x->max_tokens : CHUNK;
     x->virtual_tokens = graft_graph_virtual_tokens(g);
     const int64_t capacity[GRAFT_SYMBOLS] = {x->chunk, 1, 1, x->rows};
-    x->logits = graft_calloc((size_t)vocab, sizeof *x->logits);
+    x->own_logits = graft_calloc((size_t)vocab, sizeof *x->own_logits);
     x->processed = graft_calloc((size_t)vocab, sizeof *x->processed);
     x->scratch = graft_calloc((size_t)vocab, sizeof *x->scratch);
     x->ids = graft_calloc((size_t)x->chunk + 1, sizeof *x->ids);
     x->positions = graft_calloc((size_t)x->chunk + 1, sizeof *x->positions);
-    graft_status status = x->logits && x->processed && x->scratch && x->ids && x->positions ? GRAFT_OK : graft_fail(err, GRAFT_NO_MEMORY, NULL, "no memory to generate");
+    graft_status status = x->own_logits && x->processed && x->scratch && x->ids && x->positions ? GRAFT_OK : graft_fail(err, GRAFT_NO_MEMORY, NULL, "no memory to generate");
     if (!status && x->virtual_tokens >= x->max_tokens) status = graft_fail(err, GRAFT_BAD_INPUT, NULL, "the context of %" PRId64 " tokens has no room beside the method's %" PRId64 " virtual ones", x->max_tokens, x->virtual_tokens);
     if (!status) status = graft_exec_new(g, s, capacity, 0, &x->exec, err);
     if (status) graft_generator_free(x);
@@ -76,7 +77,10 @@ static graft_status run_chunk(graft_generator *x, const int32_t *ids, int64_t n,
     if (!status) status = graft_exec_set(x->exec, "sequences", sequence, (int64_t)sizeof sequence, err);
     if (!status) status = graft_exec_set(x->exec, "label_rows", &row, wanted * (int64_t)sizeof row, err);
     if (!status) status = graft_exec_run(x->exec, extent, 0, 0, err);
-    if (!status && wanted) status = graft_exec_get(x->exec, "logits", x->logits, x->vocab * (int64_t)sizeof *x->logits, err);
+    if (!status && wanted && !(x->logits = graft_exec_answer(x->exec, "logits"))) {
+        status = graft_exec_get(x->exec, "logits", x->own_logits, x->vocab * (int64_t)sizeof *x->own_logits, err);
+        x->logits = x->own_logits;
+    }
     if (!status) x->cached += n;
     return status;
 }
@@ -127,9 +131,12 @@ graft_status graft_generator_run(graft_generator *x, const int32_t *prompt, int6
     if (!status && !history) status = graft_fail(err, GRAFT_NO_MEMORY, NULL, "no memory to generate");
     if (!status) memcpy(history, prompt, (size_t)n * sizeof *history);
     for (int64_t i = 0; i < max_new && !status; i++) {
-        memcpy(x->processed, logits, (size_t)x->vocab * sizeof *logits);
-        graft_sample_process(how, x->processed, x->vocab, history, n + i, x->scratch);
-        const int32_t id = graft_sample_pick(how, x->processed, x->vocab, (uint64_t)i);
+        if (graft_sample_processes(how)) {
+            memcpy(x->processed, logits, (size_t)x->vocab * sizeof *logits);
+            graft_sample_process(how, x->processed, x->vocab, history, n + i, x->scratch);
+            logits = x->processed;
+        }
+        const int32_t id = graft_sample_pick(how, logits, x->vocab, (uint64_t)i);
         if (is_stop(id, stops, n_stops)) break;
         history[n + i] = id;
         if (on_token(ctx, id) || i + 1 == max_new || x->cached == x->max_tokens) break;

@@ -93,6 +93,17 @@ static void forbid_rest(const heap *h, float *logits)
     for (int64_t i = 0; i < h->n; i++) logits[h->id[i]] = -INFINITY;
 }
 
+/* Of n numbers as a heap with the least on top, number i may be too large for its place. */
+static void sink_least(float *x, int64_t i, int64_t n)
+{
+    for (int64_t child; (child = 2 * i + 1) < n; i = child) {
+        if (child + 1 < n && x[child + 1] < x[child]) child++;
+        if (!(x[child] < x[i])) return;
+        const float swap = x[i];
+        x[i] = x[child], x[child] = swap;
+    }
+}
+
 static float largest(const float *logits, int64_t vocab)
 {
     float top = -INFINITY;
@@ -104,17 +115,24 @@ static float largest(const float *logits, int64_t vocab)
 static double sum_exp(const float *logits, int64_t vocab, float top)
 {
     double sum = 0;
-    for (int64_t t = 0; t < vocab; t++) sum += exp((double)logits[t] - (double)top);
+    for (int64_t t = 0; t < vocab; t++)
+        if (logits[t] > -INFINITY) sum += exp((double)logits[t] - (double)top);
     return sum;
 }
 
-/* All that are not below the k-th: ties stay. */
+/* All that are not below the k-th: ties stay. The k best so far are a heap with the worst of them on top, which most tokens do not beat. */
 static void keep_top_k(float *logits, int64_t vocab, int64_t k, int32_t *scratch)
 {
-    heap h = make_heap(logits, INFINITY, vocab, scratch);
-    if (h.n <= k) return;
-    float least = INFINITY;
-    for (int64_t i = 0; i < k; i++) least = logits[take(&h)];
+    if (k >= vocab) return;
+    float *best = (float *)(void *)scratch; /* [k] */
+    memcpy(best, logits, (size_t)k * sizeof *best);
+    for (int64_t i = k / 2; i-- > 0;) sink_least(best, i, k);
+    for (int64_t t = k; t < vocab; t++) {
+        if (!(logits[t] > best[0])) continue;
+        best[0] = logits[t];
+        sink_least(best, 0, k);
+    }
+    const float least = best[0];
     for (int64_t t = 0; t < vocab; t++)
         if (logits[t] < least) logits[t] = -INFINITY;
 }
@@ -169,17 +187,45 @@ void graft_sample_process(const graft_sampling *s, float *logits, int64_t vocab,
     if (s->typical_p > 0 && s->typical_p < 1) keep_typical(logits, vocab, s->typical_p, scratch);
 }
 
+int graft_sample_processes(const graft_sampling *s)
+{
+    const int moves = (s->repetition_penalty > 0 && s->repetition_penalty != 1) || s->no_repeat_ngram_size > 0 || s->presence_penalty != 0 || s->frequency_penalty != 0 ||
+                      (s->typical_p > 0 && s->typical_p < 1);
+    const int cuts = s->temperature != 1 || s->top_k > 0 || (s->top_p > 0 && s->top_p < 1) || s->min_p > 0; /* the largest is always kept */
+    return moves || (s->temperature > 0 && cuts);
+}
+
+/* The first of the largest. Blocks are looked at by several running maxima, and one by one only where they beat what was found before. */
+static int32_t first_largest(const float *z, int64_t n)
+{
+    enum { BLOCK = 256,
+           LANES = 16 };
+    int64_t best = 0;
+    for (int64_t i = 0; i < n; i += BLOCK) {
+        const int64_t end = i + BLOCK < n ? i + BLOCK : n;
+        float top[LANES], most = -INFINITY;
+        for (int l = 0; l < LANES; l++) top[l] = -INFINITY;
+        int64_t j = i;
+        for (; j + LANES <= end; j += LANES)
+            for (int l = 0; l < LANES; l++) top[l] = z[j + l] > top[l] ? z[j + l] : top[l];
+        for (int l = 0; l < LANES; l++) most = top[l] > most ? top[l] : most;
+        if (j == end && !(most > z[best])) continue;
+        for (j = i; j < end; j++)
+            if (z[j] > z[best]) best = j;
+    }
+    return (int32_t)best;
+}
+
 int32_t graft_sample_pick(const graft_sampling *s, const float *processed, int64_t vocab, uint64_t draw)
 {
-    int32_t best = 0;
-    for (int64_t t = 1; t < vocab; t++)
-        if (processed[t] > processed[best]) best = (int32_t)t;
+    const int32_t best = first_largest(processed, vocab);
     const double top = (double)processed[best];
     if (s->temperature <= 0 || !isfinite(top)) return best;
     const uint64_t stream = 0x73616d706c65u; /* "sample" */
     const double u = (double)graft_random_u32(s->seed, stream, draw, 0) * 0x1p-32 + (double)graft_random_u32(s->seed, stream, draw, 1) * 0x1p-64;
     double left = u * sum_exp(processed, vocab, (float)top);
     for (int64_t t = 0; t < vocab; t++) {
+        if (!(processed[t] > -INFINITY)) continue;
         left -= exp((double)processed[t] - top);
         if (left < 0) return (int32_t)t;
     }

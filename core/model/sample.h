@@ -18,6 +18,8 @@ typedef struct graft_sampling {
 
 /* logits [vocab] are changed: processed logits, -inf where forbidden. scratch: at least vocab int32. */
 void    graft_sample_process(const graft_sampling *s, float *logits, int64_t vocab, const int32_t *history, int64_t n_history, int32_t *scratch);
+/* Can it change what is picked? */
+int     graft_sample_processes(const graft_sampling *s);
 /* Greedy (first of equal), or drawn with the counter-based generator at draw number `draw`. */
 int32_t graft_sample_pick(const graft_sampling *s, const float *processed, int64_t vocab, uint64_t draw);
 
