@@ -34,6 +34,11 @@ graft_status graft_path_remove(const char *path, graft_error *err);           /*
 int          graft_path_exists(const char *path);
 graft_status graft_path_stamp(const char *path, int64_t *bytes, int64_t *modified, graft_error *err); /* size, and time of the last change in ns */
 int          graft_path_is_dir(const char *path);
+graft_status graft_path_link(const char *target, const char *path, graft_error *err); /* path becomes a symbolic link, replacing what is there at once */
+/* One process at a time holds the lock of a file, which is made when it is missing; others wait. NULL: the error. */
+typedef struct graft_lock graft_lock;
+graft_lock  *graft_lock_take(const char *path, graft_error *err);
+void         graft_lock_give(graft_lock *l); /* NULL is fine */
 char        *graft_path_join(const char *dir, const char *name);              /* graft_free */
 const char  *graft_path_base(const char *path);                               /* after the last slash */
 

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -158,4 +159,39 @@ const char *graft_path_base(const char *path)
 {
     const char *slash = strrchr(path, '/');
     return slash ? slash + 1 : path;
+}
+
+graft_status graft_path_link(const char *target, const char *path, graft_error *err)
+{
+    char new[PATH_MAX];
+    if (snprintf(new, sizeof new, "%s.link", path) >= (int)sizeof new) return path_fail(err, path, "make the link", ENAMETOOLONG);
+    if (unlink(new) && errno != ENOENT) return path_fail(err, path, "make the link", errno);
+    if (symlink(target, new)) return path_fail(err, path, "make the link", errno);
+    return graft_path_rename(new, path, err);
+}
+
+struct graft_lock {
+    int fd;
+};
+
+graft_lock *graft_lock_take(const char *path, graft_error *err)
+{
+    graft_lock *l = graft_calloc(1, sizeof *l);
+    if (!l) return no_memory(err, path), NULL;
+    l->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    while (l->fd >= 0 && flock(l->fd, LOCK_EX))
+        if (errno != EINTR) {
+            close(l->fd);
+            l->fd = -1;
+        }
+    if (l->fd >= 0) return l;
+    path_fail(err, path, "lock the file", errno);
+    graft_free(l);
+    return NULL;
+}
+
+void graft_lock_give(graft_lock *l)
+{
+    if (l) close(l->fd);
+    graft_free(l);
 }

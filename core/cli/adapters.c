@@ -8,6 +8,7 @@
 #include "core/base/file.h"
 #include "core/base/json.h"
 #include "core/base/log.h"
+#include "core/cli/pull.h"
 #include "core/cli/session.h"
 #include "core/model/hold.h"
 #include "core/train/train.h"
@@ -75,7 +76,8 @@ static graft_status add_adapter(graft_session *s, const char *dir, const char *l
     const graft_entry *e = NULL;
     const graft_config *config = NULL;
     if (*to->n == GRAFT_SESSION_METHODS) return graft_fail(err, GRAFT_BAD_INPUT, "adapter_name_or_path", "at most %d adapters can be loaded at once", (int)GRAFT_SESSION_METHODS);
-    if (!graft_path_is_dir(dir)) return graft_fail(err, GRAFT_BAD_INPUT, "adapter_name_or_path", "there is no folder '%s'", dir);
+    if (!graft_path_is_dir(dir) && (!graft_hub_is_name(dir) || !strchr(dir, '/'))) return graft_fail(err, GRAFT_BAD_INPUT, "adapter_name_or_path", "there is no folder '%s'", dir);
+    if (!graft_path_is_dir(dir) && graft_pull_path(s->c, "adapter_name_or_path", dir, NULL, &dir, err)) return err->code;
     graft_status status = owner_of(s, dir, &e, &config, err);
     if (status) return status;
     if (!e) return graft_fail(err, GRAFT_BAD_INPUT, dir, "no tuning method of the registry knows this adapter: expected adapter_config.json (or another method's file) in the folder");

@@ -12,7 +12,7 @@
 
 static const graft_command *const commands[] = {
     &graft_command_train, &graft_command_chat, &graft_command_export, &graft_command_score, &graft_command_plan, &graft_command_graph,
-    &graft_command_tokenize, &graft_command_data, &graft_command_plugin, &graft_command_doctor, &graft_command_selftest, &graft_command_bench, &graft_command_help, &graft_command_sft, &graft_command_pt, &graft_command_infer, &graft_command_deploy};
+    &graft_command_tokenize, &graft_command_data, &graft_command_pull, &graft_command_plugin, &graft_command_doctor, &graft_command_selftest, &graft_command_bench, &graft_command_help, &graft_command_sft, &graft_command_pt, &graft_command_infer, &graft_command_deploy};
 
 const graft_command *const *graft_commands(size_t *n)
 {

@@ -2,6 +2,7 @@
  * template: a conversation as a chat template writes it. */
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/cli/pull.h"
 #include "core/cli/session.h"
 #include "core/train/plot.h"
 
@@ -167,6 +168,7 @@ static graft_status open_samples(graft_session *s, int64_t most, graft_dataset_o
     graft_status status = graft_session_model(s, err);
     if (!status) status = graft_session_template(s, err);
     if (!status) status = graft_session_template_look(s, err);
+    if (!status) status = graft_pull_datasets(s->c, o->names, err);
     return status ? status : graft_dataset_load(s->registry, o, s->chat, s->tokenizer, train, eval, report, err);
 }
 

@@ -1,6 +1,7 @@
 /* core/cli/cmd_tokenize.c - graft tokenize: JSONL strings to id arrays, and back with --decode. */
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/cli/pull.h"
 #include "core/cli/session.h"
 
 #include <string.h>
@@ -10,6 +11,7 @@ static graft_status open_tokenizer(graft_cli *c, graft_tokenizer **out, graft_er
     const char *path = graft_args_text(c->args, "model_name_or_path");
     const size_t n = path ? strlen(path) : 0;
     if (!n) return graft_fail(err, GRAFT_BAD_INPUT, "model_name_or_path", "no tokenizer was named: give --model_name_or_path with a model folder, a tokenizer.json or a .gguf file");
+    if (graft_pull_path(c, "model_name_or_path", path, graft_args_text(c->args, "model_revision"), &path, err)) return err->code;
     if (n < 6 || strcmp(path + n - 5, ".gguf")) return graft_tokenizer_open(path, out, err);
     graft_weights *w = NULL;
     graft_status s = graft_weights_open(path, &w, err);

@@ -3,6 +3,7 @@
 #include "core/base/file.h"
 #include "core/base/log.h"
 #include "core/base/rng.h"
+#include "core/cli/pull.h"
 #include "core/cli/session.h"
 #include "core/data/cache.h"
 
@@ -166,6 +167,8 @@ graft_status graft_session_data(graft_session *s, graft_dataset **train, graft_s
     graft_mt19937_seed(&draws, o.seed);
     o.draws = &draws;
     graft_status status = stream_options(x, &o, err);
+    if (!status) status = graft_pull_datasets(s->c, names, err);
+    if (!status && eval_names) status = graft_pull_datasets(s->c, eval_names, err);
     if (!status) status = graft_dataset_load(s->registry, &o, s->chat, s->tokenizer, train, &eval->set[0], &report, err);
     if (status) return status;
     eval->n = eval->set[0] != NULL;

@@ -5,6 +5,7 @@
 #include "core/base/file.h"
 #include "core/base/log.h"
 #include "core/cli/args_table.h"
+#include "core/cli/pull.h"
 #include "core/model/hold.h"
 
 #include <math.h>
@@ -38,10 +39,10 @@ static graft_status choose_base(const graft_args *x, graft_model *m, graft_error
 
 graft_status graft_session_model(graft_session *s, graft_error *err)
 {
-    const char *path = graft_args_text(s->c->args, "model_name_or_path");
-    if (!path || !*path) return missing("model_name_or_path", "no model was named", err);
+    const char *name = graft_args_text(s->c->args, "model_name_or_path"), *path = NULL;
+    if (!name || !*name) return missing("model_name_or_path", "no model was named", err);
     graft_status status = graft_cli_registry(s->c, &s->registry, err);
-    if (!status && !graft_path_exists(path)) status = graft_fail(err, GRAFT_BAD_INPUT, "model_name_or_path", "there is no folder or file '%s'; models are not downloaded, name a Hugging Face folder or a .gguf file on this machine", path);
+    if (!status) status = graft_pull_path(s->c, "model_name_or_path", name, graft_args_text(s->c->args, "model_revision"), &path, err);
     if (!status) status = graft_model_open(s->registry, path, &s->model, err);
     if (!status) status = choose_base(s->c->args, s->model, err);
     return status ? status : graft_model_tokenizer(s->model, &s->tokenizer, err);

@@ -48,7 +48,7 @@ graft_status graft_load_sets(graft_load *l);
 /* Renders and tokenises the block in parallel, appends it to c, empties it. */
 graft_status graft_load_flush(graft_load *l, graft_cache *c);
 /* The files of an entry's path in their order; the caller frees with graft_dir_list_free. */
-graft_status graft_load_files(graft_load *l, const char *path, char ***files, size_t *n);
+graft_status graft_load_files(graft_load *l, const char *path, const graft_json *entry, char ***files, size_t *n);
 /* An open file with the format that reads it. */
 typedef struct graft_load_stream {
     graft_source *source;

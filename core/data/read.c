@@ -9,6 +9,7 @@
 #include "core/base/json.h"
 #include "core/base/log.h"
 #include "core/base/threads.h"
+#include "core/data/hub.h"
 #include "core/data/parts.h"
 #include "core/model/fingerprint.h"
 
@@ -223,9 +224,16 @@ static graft_status folder_files(graft_load *l, const char *dir, const char *pat
     return status;
 }
 
-/* A file, a folder, or a folder and a pattern like "part-*.jsonl". */
-graft_status graft_load_files(graft_load *l, const char *path, char ***files, size_t *n)
+static const char *text_at(const graft_json *entry, const char *key)
 {
+    const graft_json *v = graft_json_get(entry, key);
+    return v && v->type == GRAFT_JSON_TEXT && v->bytes ? v->text : NULL;
+}
+
+/* A file, a folder, or a folder and a pattern like "part-*.jsonl"; of an entry without file_name, a repository's folder. */
+graft_status graft_load_files(graft_load *l, const char *path, const graft_json *entry, char ***files, size_t *n)
+{
+    if (entry && !text_at(entry, "file_name")) return graft_hub_files(path, text_at(entry, "subset"), text_at(entry, "split"), text_at(entry, "folder"), files, n, l->err);
     char dir[4096];
     const char *name = graft_path_base(path);
     *files = NULL, *n = 0;
@@ -367,7 +375,7 @@ static graft_status read_set(graft_load *l, const char *path, const graft_json *
     graft_corpus *all = l->corpus;
     if (all->sets == GRAFT_SETS_MAX) return graft_fail(l->err, GRAFT_BAD_INPUT, "dataset", "more than %d sets are named", GRAFT_SETS_MAX);
     graft_cache **c = &all->set[all->sets];
-    graft_status status = graft_load_files(l, path, &files, &n);
+    graft_status status = graft_load_files(l, path, entry, &files, &n);
     if (!status) status = open_cache(l, entry, files, n, c);
     l->bad_into = *c;
     if (!status) {
@@ -436,18 +444,18 @@ int graft_load_name(const char **list, char name[4096])
     return 0;
 }
 
-/* An entry whose data lies elsewhere. */
-static graft_status refuse_remote(graft_load *l, const graft_entry *e)
+/* An entry whose data lies elsewhere: in the hub's folders on this machine, or it is refused. */
+static graft_status find_remote(graft_load *l, const graft_entry *e, char **path)
 {
-    static const char *const hubs[] = {"hf_hub_url", "ms_hub_url", "om_hub_url", "cloud_file_name"};
-    const graft_json *script = graft_json_get(e->json, "script_url");
-    if (script && script->type == GRAFT_JSON_TEXT)
-        return graft_fail(l->err, GRAFT_UNSUPPORTED, e->layer, "dataset \"%s\" is made by a program (script_url \"%.120s\"), and no data's own code is run here; convert it to a .jsonl file once and give the entry its file_name", e->name, script->text);
-    for (size_t i = 0; i < sizeof hubs / sizeof *hubs; i++) {
-        const graft_json *url = graft_json_get(e->json, hubs[i]);
-        if (url && url->type == GRAFT_JSON_TEXT)
-            return graft_fail(l->err, GRAFT_UNSUPPORTED, e->layer, "dataset \"%s\" lies elsewhere (%s \"%.120s\") and nothing is downloaded while training; download its files and give the entry their file_name", e->name, hubs[i], url->text);
-    }
+    const char *script = text_at(e->json, "script_url"), *cloud = text_at(e->json, "cloud_file_name"), *modelers = text_at(e->json, "om_hub_url");
+    const char *name = text_at(e->json, "hf_hub_url") && !graft_hub_env_on("USE_MODELSCOPE_HUB") ? text_at(e->json, "hf_hub_url") : text_at(e->json, "ms_hub_url");
+    if (!name) name = text_at(e->json, "hf_hub_url");
+    if (name && (*path = graft_hub_find(GRAFT_HUB_DATASET, name, NULL))) return GRAFT_OK;
+    if (name) return graft_fail(l->err, GRAFT_BAD_INPUT, e->layer, "dataset \"%s\" is \"%.120s\" of the hub and is not on this machine; fetch it with `graft pull %s`", e->name, name, e->name);
+    if (script)
+        return graft_fail(l->err, GRAFT_UNSUPPORTED, e->layer, "dataset \"%s\" is made by a program (script_url \"%.120s\"), and no data's own code is run here; convert it to a .jsonl file once and give the entry its file_name", e->name, script);
+    if (cloud || modelers)
+        return graft_fail(l->err, GRAFT_UNSUPPORTED, e->layer, "dataset \"%s\" lies elsewhere (%s \"%.120s\"), from where nothing is downloaded; download its files and give the entry their file_name", e->name, cloud ? "cloud_file_name" : "om_hub_url", cloud ? cloud : modelers);
     return graft_fail(l->err, GRAFT_BAD_INPUT, e->layer, "dataset \"%s\" names no data; give its entry a file_name", e->name);
 }
 
@@ -461,11 +469,11 @@ graft_status graft_load_entry(graft_load *l, const char *name, const graft_json 
     const int pairs = ranking && ranking->integer;
     if (pairs != (l->o->preference == GRAFT_PREFERENCE_PAIRS))
         return graft_fail(l->err, GRAFT_BAD_INPUT, e->layer, pairs ? "dataset \"%s\" holds preferences (\"ranking\"); this stage needs conversations with one answer" : "dataset \"%s\" holds no preferences (\"ranking\": true); this stage learns from chosen and rejected answers", e->name);
-    if (!file || file->type != GRAFT_JSON_TEXT) return refuse_remote(l, e);
+    *entry = e->json;
+    if (!file || file->type != GRAFT_JSON_TEXT || !file->bytes) return find_remote(l, e, path);
     const graft_json *part = graft_json_get(e->json, "split");
     if (part && part->type != GRAFT_JSON_NULL && !graft_json_is(part, "train"))
         return graft_fail(l->err, GRAFT_UNSUPPORTED, e->layer, "dataset \"%s\": a file has no split but \"train\", found \"%.80s\"; use num_samples in its entry, or max_samples", e->name, part->type == GRAFT_JSON_TEXT ? part->text : "no text");
-    *entry = e->json;
     return (*path = graft_entry_path(e)) ? GRAFT_OK : no_memory(l->err);
 }
 

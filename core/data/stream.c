@@ -310,7 +310,7 @@ static graft_status open_sets(graft_stream *s)
         set *x = &s->sets[s->n_sets++];
         *x = (set){0};
         graft_status status = graft_load_entry(l, name, &x->entry, &path);
-        if (!status) status = graft_load_files(l, path, &x->files, &x->n_files);
+        if (!status) status = graft_load_files(l, path, x->entry, &x->files, &x->n_files);
         graft_free(path);
         if (status) return status;
     }

@@ -17,7 +17,7 @@ static void refuses(const char *sentence)
 
 START_TEST(help)
 {
-    static const char *const names[] = {"train", "chat", "export", "score", "plan", "graph", "tokenize", "data", "plugin", "doctor", "help"};
+    static const char *const names[] = {"train", "chat", "export", "score", "plan", "graph", "tokenize", "data", "pull", "plugin", "doctor", "help"};
     make_world("e2e-help");
     expect_status(0, graft("help"));
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) ck_assert_ptr_nonnull(strstr(said_out, names[i]));
@@ -63,7 +63,7 @@ START_TEST(sentences)
     expect_status(1, graft("train"));
     refuses("graft train: model_name_or_path: no model was named: give model_name_or_path=... or --model_name_or_path ...\n");
     expect_status(1, graft("train", "--model_name_or_path", "/absent/model", "--dataset", "x"));
-    refuses("graft train: model_name_or_path: there is no folder or file '/absent/model'; models are not downloaded, name a Hugging Face folder or a .gguf file on this machine\n");
+    refuses("graft train: model_name_or_path: there is no folder or file '/absent/model'; name a Hugging Face folder, a .gguf file, or a model of the hub as ORG/NAME\n");
     expect_status(1, graft("train", in_world("run.yaml"), "lerning_rate=1"));
     refuses("graft train: command line: unknown key 'lerning_rate', did you mean 'learning_rate'?\n");
     expect_status(1, graft("train", in_world("run.yaml"), "finetuning_type=lorra"));

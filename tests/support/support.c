@@ -9,6 +9,7 @@
 int graft_test_main(const char *name, void (*add)(TCase *tc))
 {
     graft_plugin_link_static(graft_test_static_plugins);
+    setenv("HF_HUB_OFFLINE", "1", 1); /* no test uses the network; that of downloads has a server of its own */
     Suite *suite = suite_create(name);
     TCase *tc = tcase_create(name);
     tcase_set_timeout(tc, 300);

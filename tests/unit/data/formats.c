@@ -125,7 +125,7 @@ START_TEST(entries)
     ck_assert_ok(graft_registry_open(&ro, &g.registry, &err));
     ck_assert_int_eq(ground_load(&g, "whole"), GRAFT_OK);
     ck_assert_str_eq(shown(&g, 0), "q[a]");
-    refuses(&g, "hub", "dataset \"hub\" lies elsewhere (hf_hub_url \"a/b\") and nothing is downloaded while training; download its files and give the entry their file_name");
+    refuses(&g, "hub", "dataset \"hub\" is \"a/b\" of the hub and is not on this machine; fetch it with `graft pull hub`");
     refuses(&g, "program", "dataset \"program\" is made by a program (script_url \"x\"), and no data's own code is run here");
     refuses(&g, "split", "dataset \"split\": a file has no split but \"train\", found \"test\"");
     refuses(&g, "pairs", "dataset \"pairs\" holds preferences (\"ranking\")");
