@@ -19,7 +19,7 @@ static const graft_arg data_args[] = {
     {"preprocessing_batch_size", GRAFT_ARG_INT, "1000", NULL, GRAFT_ARG_ACTS, "records whose samples may share a block when packing", NULL},
     {"preprocessing_num_workers", GRAFT_ARG_INT, NULL, NULL, GRAFT_ARG_ACTS, "into how many runs the records fall when packing; all processors are used in any case", NULL},
     {"max_samples", GRAFT_ARG_INT, NULL, NULL, GRAFT_ARG_ACTS, "keep the first N of each set", NULL},
-    {"eval_num_beams", GRAFT_ARG_INT, NULL, NULL, GRAFT_ARG_SAME, "beams when predicting", "only used when predicting"},
+    {"eval_num_beams", GRAFT_ARG_INT, NULL, NULL, GRAFT_ARG_SAME, "beams when predicting", "num_beams says how many"},
     {"ignore_pad_token_for_loss", GRAFT_ARG_FLAG, "true", NULL, GRAFT_ARG_REFUSED, "no loss on label padding", "there is no padding to learn; leave it out"},
     {"val_size", GRAFT_ARG_REAL, "0.0", NULL, GRAFT_ARG_ACTS, "share or number held out for evaluation", NULL},
     {"eval_on_each_dataset", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_ACTS, "evaluate each set by itself: eval_NAME_loss", NULL},

@@ -61,6 +61,7 @@ static graft_status find_command(const char *word, const graft_command **out, gr
 static graft_status run(graft_cli *c, int n, char *const *words, graft_error *err)
 {
     graft_status s = c->command->prepare ? c->command->prepare(c, &n, &words, err) : GRAFT_OK;
+    c->all = words, c->n_all = n;
     if (!s) s = graft_args_parse(c->arena, n, words, c->command->positional, &c->args, err);
     if (s) return s;
     c->words = graft_args_words(c->args, &c->n_words);

@@ -15,6 +15,8 @@ typedef struct graft_cli {
     const struct graft_command *command;
     graft_arena *arena;       /* lives as long as the command                                                       */
     graft_args *args;         /* keys and flags; --json, --registry, --dataset_dir are among them                       */
+    char *const *all; /* [n_all] the words as graft_args_parse got them */
+    int n_all;
     const char *const *words; /* of a positional command: `graft plugin show x` has "show", "x"                      */
     size_t n_words;
     int json; /* --json: the report is one JSON document (or one a line) on c->out                  */

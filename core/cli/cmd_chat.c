@@ -1,7 +1,6 @@
 /* core/cli/cmd_chat.c - graft chat: a conversation in the terminal, or one question with --prompt. Answers appear as they are made, whole characters at a time. */
 #include "core/base/error.h"
-#include "core/cli/session.h"
-#include "core/model/generate.h"
+#include "core/cli/answers.h"
 
 #include <string.h>
 #include <time.h>
@@ -11,13 +10,7 @@ enum { MAX_MESSAGES = 4096,
 
 typedef struct chat {
     graft_session s;
-    graft_graph *g;
-    graft_store *store;
-    graft_generator *generator;
-    graft_sampling how;
-    int64_t context, max_new;
-    const int32_t *stops;
-    size_t n_stops;
+    graft_answers by;
     graft_message messages[MAX_MESSAGES];
     size_t n_messages;
     /* The answer in the making. */
@@ -69,11 +62,11 @@ static graft_status render(chat *x, graft_arena *a, int32_t **ids, int64_t *n, g
         const graft_status s = graft_template_render_with(x->s.chat, &how, x->s.tokenizer, a, x->messages + first, x->n_messages - first, system, system ? strlen(system) : 0, NULL, &turns, &n_turns, err);
         if (s) return s;
         for (size_t i = 0; i < n_turns; i++) total += turns[i].n_prompt + (i + 1 < n_turns ? turns[i].n_answer : 0);
-        if ((int64_t)total >= x->context && first + 2 < x->n_messages) {
+        if ((int64_t)total >= x->by.context && first + 2 < x->n_messages) {
             first += 2;
             continue;
         }
-        if ((int64_t)total >= x->context) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "the question has %zu tokens, the context holds %lld; ask more shortly or raise cutoff_len", total, (long long)x->context);
+        if ((int64_t)total >= x->by.context) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "the question has %zu tokens, the context holds %lld; ask more shortly or raise cutoff_len", total, (long long)x->by.context);
         if (first) fprintf(x->s.c->err, "(the oldest %zu messages no longer fit the context and were left out)\n", first);
         *ids = graft_arena_alloc(a, (total + 1) * sizeof **ids);
         if (!*ids) return graft_fail(err, GRAFT_NO_MEMORY, NULL, "out of memory");
@@ -108,8 +101,8 @@ static graft_status answer(chat *x, const char *question, size_t bytes, int64_t 
     graft_status s = a ? put_message(x, GRAFT_MESSAGE_USER, question, bytes, err) : graft_fail(err, GRAFT_NO_MEMORY, NULL, "out of memory");
     if (!s) s = render(x, a, &ids, n_prompt, err);
     if (!s) {
-        graft_generator_reset(x->generator);
-        s = graft_generator_run(x->generator, ids, *n_prompt, &x->how, x->max_new, x->stops, x->n_stops, on_token, x, err);
+        graft_generator_reset(x->by.generator);
+        s = graft_generator_run(x->by.generator, ids, *n_prompt, &x->by.how, x->by.max_new, x->by.stops, x->by.n_stops, on_token, x, err);
     }
     if (!s) show(x, 1);
     if (!s) s = put_message(x, GRAFT_MESSAGE_ASSISTANT, x->answer.data, x->answer.bytes, err);
@@ -174,29 +167,29 @@ static graft_status say_one(chat *x, graft_str *line, graft_error *err)
 static graft_status switch_adapters(chat *x, const char *list, graft_error *err)
 {
     graft_session *s = &x->s;
-    const int64_t capacity[GRAFT_SYMBOLS] = {1, 1, 1, x->context};
+    const int64_t capacity[GRAFT_SYMBOLS] = {1, 1, 1, x->by.context};
     double before[GRAFT_SESSION_METHODS];
     list += strspn(list, " ");
     memcpy(before, s->strengths, sizeof before);
     graft_graph *g = NULL;
     graft_generator *generator = NULL;
-    graft_store *store = x->store;
+    graft_store *store = x->by.store;
     graft_status status = *list ? graft_session_strengths(s, list, err) : GRAFT_OK;
     if (!status && *list) status = s->partial ? graft_session_load(s, GRAFT_FOR_GENERATE, capacity, &g, &store, err) : graft_session_graph(s, GRAFT_FOR_GENERATE, capacity, store, &g, err);
-    if (!status && *list) status = graft_generator_new(g, store, s->model->vocab, x->context, &generator, err);
+    if (!status && *list) status = graft_generator_new(g, store, s->model->vocab, x->by.context, &generator, err);
     if (status) {
         memcpy(s->strengths, before, sizeof before);
-        if (store != x->store) graft_store_free(store);
+        if (store != x->by.store) graft_store_free(store);
         graft_graph_free(g);
         if (status != GRAFT_BAD_INPUT && status != GRAFT_UNSUPPORTED) return status;
         fprintf(s->c->err, "%s\n", err->message);
         return GRAFT_OK;
     }
     if (*list) {
-        graft_generator_free(x->generator);
-        graft_graph_free(x->g);
-        if (store != x->store) graft_store_free(x->store);
-        x->g = g, x->store = store, x->generator = generator;
+        graft_generator_free(x->by.generator);
+        graft_graph_free(x->by.g);
+        if (store != x->by.store) graft_store_free(x->by.store);
+        x->by.g = g, x->by.store = store, x->by.generator = generator;
     }
     for (int i = 0; i < s->n_methods; i++) fprintf(s->c->err, "%s%s=%g", i ? ", " : "", s->labels[i], s->strengths[i]);
     fputs(s->n_methods ? "\n" : "no adapter is loaded\n", s->c->err);
@@ -233,45 +226,6 @@ static graft_status converse(chat *x, graft_error *err)
     return s;
 }
 
-static graft_status read_sampling(chat *x, graft_error *err)
-{
-    const graft_args *args = x->s.c->args;
-    x->how = (graft_sampling){.temperature = graft_args_real(args, "temperature"), .top_p = graft_args_real(args, "top_p"), .top_k = graft_args_int(args, "top_k"), .repetition_penalty = graft_args_real(args, "repetition_penalty"), .seed = (uint64_t)graft_args_int(args, "seed")};
-    if (!graft_args_flag(args, "do_sample")) x->how.temperature = 0;
-    x->max_new = graft_args_int(args, "max_new_tokens");
-    if (!(x->how.temperature >= 0 && x->how.temperature <= 100)) return graft_fail(err, GRAFT_BAD_INPUT, "temperature", "expected a number from 0 (greedy) to 100, found %g", x->how.temperature);
-    if (!(x->how.top_p > 0 && x->how.top_p <= 1)) return graft_fail(err, GRAFT_BAD_INPUT, "top_p", "expected a number above 0 up to 1, found %g", x->how.top_p);
-    if (x->how.top_k < 0) return graft_fail(err, GRAFT_BAD_INPUT, "top_k", "expected a number from 0 (all), found %lld", (long long)x->how.top_k);
-    if (!(x->how.repetition_penalty > 0 && x->how.repetition_penalty <= 100)) return graft_fail(err, GRAFT_BAD_INPUT, "repetition_penalty", "expected a number above 0, found %g", x->how.repetition_penalty);
-    if (x->max_new < 1) return graft_fail(err, GRAFT_BAD_INPUT, "max_new_tokens", "expected a number from 1, found %lld", (long long)x->max_new);
-    return GRAFT_OK;
-}
-
-/* The context holds a sample as long as in training and an answer, within what the model was made for. */
-static int64_t context_of(const chat *x)
-{
-    const graft_json *made_for = graft_json_get(graft_config_object(x->s.model->config), "max_position_embeddings");
-    const int64_t wanted = graft_args_int(x->s.c->args, "cutoff_len") + x->max_new;
-    return made_for && made_for->integral && made_for->integer > 1 && made_for->integer < wanted ? made_for->integer : wanted;
-}
-
-static graft_status open_chat(chat *x, graft_error *err)
-{
-    graft_session *s = &x->s;
-    graft_status status = graft_session_model(s, err);
-    if (!status) status = graft_session_method(s, 0, err);
-    if (!status) status = graft_args_finish(s->c->args, NULL, err);
-    if (!status) status = graft_session_template(s, err);
-    if (!status) status = read_sampling(x, err);
-    if (!status) status = graft_session_device(s, err);
-    if (status) return status;
-    x->context = context_of(x);
-    x->stops = graft_template_stops(s->chat, s->tokenizer, s->c->arena, &x->n_stops);
-    const int64_t capacity[GRAFT_SYMBOLS] = {1, 1, 1, x->context};
-    status = graft_session_load(s, GRAFT_FOR_GENERATE, capacity, &x->g, &x->store, err);
-    return status ? status : graft_generator_new(x->g, x->store, s->model->vocab, x->context, &x->generator, err);
-}
-
 static graft_status run(graft_cli *c, graft_error *err)
 {
     chat *x = graft_calloc(1, sizeof *x);
@@ -279,11 +233,9 @@ static graft_status run(graft_cli *c, graft_error *err)
     const char *prompt = graft_args_text(c->args, "prompt");
     x->s.c = c;
     graft_str_init(&x->answer, 0);
-    graft_status s = c->json && !prompt ? graft_fail(err, GRAFT_BAD_INPUT, "json", "--json needs --prompt: a conversation has no single report") : open_chat(x, err);
+    graft_status s = c->json && !prompt ? graft_fail(err, GRAFT_BAD_INPUT, "json", "--json needs --prompt: a conversation has no single report") : graft_answers_open(&x->by, &x->s, err);
     if (!s) s = prompt ? once(x, prompt, err) : converse(x, err);
-    graft_generator_free(x->generator);
-    graft_store_free(x->store);
-    graft_graph_free(x->g);
+    graft_answers_close(&x->by);
     graft_session_close(&x->s);
     graft_str_free(&x->answer);
     graft_free(x);

@@ -2,6 +2,7 @@
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/cli/job.h"
+#include "core/cli/predict.h"
 
 #include <math.h>
 #include <string.h>
@@ -91,15 +92,12 @@ static void print_text(graft_cli *c, const graft_job *j, const graft_train_resul
     if (*r->plot) fprintf(c->out, "loss curve: %s\n", r->plot);
 }
 
-static graft_status run(graft_cli *c, graft_error *err)
+static graft_status train(graft_cli *c, graft_error *err)
 {
     graft_job j = {.s = {.c = c}};
     graft_train_result r;
     view v = {.c = c};
     const graft_train_events events = {.ctx = &v, .progress = on_progress, .interrupted = graft_cli_interrupted};
-    if (graft_args_given(c->args, "do_train") && !graft_args_flag(c->args, "do_train"))
-        return graft_fail(err, GRAFT_UNSUPPORTED, "do_train", "false would leave nothing to do; use `graft score` to evaluate or `graft chat` to generate");
-    graft_cli_catch_signals();
     graft_status s = graft_job_open(&j, 0, err);
     if (!s && graft_cli_interrupted(NULL)) s = graft_fail(err, GRAFT_CANCELLED, NULL, "interrupted before the first update; nothing was written");
     if (!s) {
@@ -111,6 +109,21 @@ static graft_status run(graft_cli *c, graft_error *err)
     if (!s && !c->json && !r.interrupted) print_text(c, &j, &r);
     if (!s && r.interrupted) s = graft_fail(err, GRAFT_CANCELLED, NULL, "interrupted after update %lld of %lld; saved in %s; the same command%s goes on from there", (long long)r.steps, (long long)r.total_steps, r.checkpoint, j.o.overwrite_output_dir ? " with resume_from_checkpoint=true" : "");
     graft_job_close(&j);
+    return s;
+}
+
+/* What do_train, do_eval and do_predict ask for; training where nothing is said. */
+static graft_status run(graft_cli *c, graft_error *err)
+{
+    const graft_args *x = c->args;
+    const int evaluates = graft_args_flag(x, "do_eval"), predicts = graft_args_flag(x, "do_predict"), generates = graft_args_flag(x, "predict_with_generate");
+    const int trains = graft_args_given(x, "do_train") ? graft_args_flag(x, "do_train") : !evaluates && !predicts;
+    if (!trains && !evaluates && !predicts) return graft_fail(err, GRAFT_BAD_INPUT, "do_train", "false leaves nothing to do: give do_eval or do_predict, or leave it out");
+    if (predicts && !generates) return graft_fail(err, GRAFT_BAD_INPUT, "do_predict", "predictions are generated: give predict_with_generate=true too");
+    graft_cli_catch_signals();
+    graft_env_say();
+    graft_status s = trains ? train(c, err) : graft_args_check(x, 1, err);
+    if (!s && (predicts || (evaluates && (generates || !trains)))) s = graft_predict(c, trains ? graft_args_text(x, "output_dir") : NULL, evaluates, err);
     return s;
 }
 
@@ -128,6 +141,8 @@ const graft_command graft_command_train = {
              "Training   learning_rate, num_train_epochs or max_steps, per_device_train_batch_size,\n"
              "           gradient_accumulation_steps, lr_scheduler_type, warmup_ratio, logging_steps, eval_strategy, seed\n"
              "Saving     output_dir, save_strategy, save_steps, save_total_limit, resume_from_checkpoint, plot_loss\n"
+             "Evaluation eval_dataset or val_size, eval_strategy; do_eval or do_predict without do_train rate a model as it is, and\n"
+             "           predict_with_generate answers the questions: generated_predictions.jsonl, BLEU-4 and ROUGE\n"
              "Machine    memory (e.g. 6G: recomputation is chosen to fit), backend, threads\n\n"
              "A run that was interrupted or killed goes on from its newest checkpoint when the same command is given\n"
              "again; overwrite_output_dir begins anew. Ctrl-C saves first. --json prints the result as JSON.\n"

@@ -122,7 +122,7 @@ void graft_session_data_report(const char *what, const graft_dataset_report *r)
 }
 
 /* eval_dataset: its sets joined, or with eval_on_each_dataset each by itself. */
-static graft_status load_eval(graft_session *s, const graft_dataset_options *o, const char *names, graft_session_eval *eval, graft_error *err)
+graft_status graft_session_eval_load(graft_session *s, const graft_dataset_options *o, const char *names, graft_session_eval *eval, graft_error *err)
 {
     const int each = graft_args_flag(s->c->args, "eval_on_each_dataset");
     graft_status status = GRAFT_OK;
@@ -174,6 +174,6 @@ graft_status graft_session_data(graft_session *s, graft_dataset **train, graft_s
     eval->n = eval->set[0] != NULL;
     if (!o.streaming) graft_session_data_report(names, &report);
     if (eval->n) graft_log(GRAFT_LOG_INFO, "%lld samples to train on, %lld to evaluate on", (long long)graft_dataset_count(*train), (long long)graft_dataset_count(eval->set[0]));
-    if (eval_names) status = load_eval(s, &o, eval_names, eval, err);
+    if (eval_names) status = graft_session_eval_load(s, &o, eval_names, eval, err);
     return status ? status : graft_session_data_look(s, &o, *train, eval->n ? eval->set[0] : NULL, err);
 }

@@ -104,7 +104,6 @@ graft_status graft_job_open(graft_job *j, int without_data, graft_error *err)
     graft_session *s = &j->s;
     const graft_args *x = s->c->args;
     const int has_data = !without_data || graft_args_given(x, "dataset");
-    graft_env_say();
     graft_status status = graft_args_check(x, without_data, err);
     if (!status) status = graft_session_model(s, err);
     if (!status) s->model->balance = graft_args_real(x, "moe_aux_loss_coef");

@@ -64,6 +64,8 @@ typedef struct graft_session_eval {
     const char *name[GRAFT_SESSION_EVALS];
     int n, each;
 } graft_session_eval;
+/* names: a list as eval_dataset has it. o: the options of each. */
+graft_status graft_session_eval_load(graft_session *s, const graft_dataset_options *o, const char *names, graft_session_eval *eval, graft_error *err);
 void graft_session_eval_free(graft_session_eval *eval);
 /* The datasets that the arguments name. What was dropped or cut is said. */
 graft_status graft_session_data(graft_session *s, graft_dataset **train, graft_session_eval *eval, graft_error *err);

@@ -45,6 +45,7 @@ typedef struct graft_dataset_options {
     uint64_t seed;
     int pretrain;                     /* texts to go on with instead of answers: the first message of each record and eos */
     graft_preference preference;
+    int predict;                      /* the question alone is context, the last answer is what a model's will be compared with; it may be missing */
     int drop_overlong;                /* a sample longer than cutoff_len is dropped and counted instead of cut */
     int skip_bad_records;             /* a record that is no record is counted and skipped instead of an error */
     int separate_texts;               /* pretraining texts that share a block do not see each other, and none is predicted from the one before */

@@ -72,19 +72,47 @@ static graft_status sections_of(graft_talk *c, const graft_record_copy *r, const
     return GRAFT_OK;
 }
 
+/* The turns of a record that can be used, or nothing: out then says why. */
+static graft_talk talk_of(const graft_record_copy *r, const graft_dataset_options *o, graft_made *out)
+{
+    *out = (graft_made){.err = GRAFT_ERROR_INIT, .arena = graft_arena_new(), .dropped = r->dropped};
+    if (r->dropped) return (graft_talk){0};
+    const graft_talk c = out->arena ? graft_talk_of(r, o, out->arena) : (graft_talk){0};
+    if (!c.messages || r->failed) out->status = graft_fail(&out->err, GRAFT_NO_MEMORY, r->place, "out of memory for a record");
+    else out->dropped = c.wrong;
+    return c;
+}
+
 void graft_preference_make(const graft_record_copy *r, const graft_dataset_options *o, const graft_template *t, const graft_tokenizer *tok, graft_made *out)
 {
-    *out = (graft_made){.err = GRAFT_ERROR_INIT, .arena = graft_arena_new()};
-    if (r->dropped) {
-        out->dropped = r->dropped;
-        return;
+    graft_talk c = talk_of(r, o, out);
+    if (!out->status && !out->dropped) out->status = sections_of(&c, r, o, t, tok, out);
+}
+
+/* ---- questions to be answered ------------------------------------------------------------------------------------------------------------ */
+
+static graft_status question_of(const graft_talk *c, const graft_dataset_options *o, const graft_template *t, const graft_tokenizer *tok, graft_made *out)
+{
+    one x;
+    int64_t source, target;
+    if (one_turn(c, o, t, tok, out, &x)) return out->err.code;
+    graft_infer_seqlen(x.n_prompt, x.n_answer, o->cutoff_len, &source, &target);
+    out->ids = graft_arena_alloc(out->arena, (2 * (size_t)(source + target) + 1) * sizeof *out->ids);
+    if (!out->ids) return no_memory(&out->err);
+    out->n = source + target, out->labels = out->ids + out->n, out->cut = x.n_prompt + x.n_answer - out->n;
+    for (int64_t i = 0; i < out->n; i++) {
+        out->ids[i] = i < source ? x.prompt[i] : x.answer[i - source];
+        out->labels[i] = i < source ? -100 : out->ids[i];
     }
-    graft_talk c = out->arena ? graft_talk_of(r, o, out->arena) : (graft_talk){0};
-    if (!c.messages || r->failed) {
-        out->status = graft_fail(&out->err, GRAFT_NO_MEMORY, r->place, "out of memory for a record");
-        return;
-    }
-    if (!(out->dropped = c.wrong)) out->status = sections_of(&c, r, o, t, tok, out);
+    return GRAFT_OK;
+}
+
+void graft_question_make(const graft_record_copy *r, const graft_dataset_options *o, const graft_template *t, const graft_tokenizer *tok, graft_made *out)
+{
+    graft_talk c = talk_of(r, o, out);
+    if (out->status || out->dropped) return;
+    if (c.n % 2) c.messages[c.n++] = (graft_message){GRAFT_MESSAGE_ASSISTANT, "", 0};
+    out->status = question_of(&c, o, t, tok, out);
 }
 
 /* ---- samples of a window ------------------------------------------------------------------------------------------------------------------- */

@@ -31,6 +31,7 @@ static void make_one(void *load, int64_t i)
 {
     graft_load *l = load;
     if (l->o->preference) graft_preference_make(&l->block[i], &l->how, l->t, l->tok, &l->made[i]);
+    else if (l->o->predict) graft_question_make(&l->block[i], &l->how, l->t, l->tok, &l->made[i]);
     else if (l->o->pretrain) graft_text_make(&l->block[i], &l->how, l->t, l->tok, &l->made[i]);
     else graft_sample_make(&l->block[i], &l->how, l->t, l->tok, &l->made[i]);
 }
@@ -283,7 +284,7 @@ static graft_status entry_into(graft_load *l, const graft_json *entry, graft_sha
 static void options_into(const graft_load *l, graft_sha256 *sum)
 {
     const graft_dataset_options *o = &l->how;
-    const int64_t numbers[] = {o->cutoff_len, o->train_on_prompt, o->mask_history, o->pretrain, o->pretrain && o->packing != GRAFT_PACKING_OFF, o->thinking, o->preserve_thinking, o->split_special_tokens, o->preference, o->drop_overlong, o->skip_bad_records, o->learn_pad};
+    const int64_t numbers[] = {o->cutoff_len, o->train_on_prompt, o->mask_history, o->pretrain, o->pretrain && o->packing != GRAFT_PACKING_OFF, o->thinking, o->preserve_thinking, o->split_special_tokens, o->preference, o->drop_overlong, o->skip_bad_records, o->learn_pad, o->predict};
     graft_sha256_add(sum, numbers, sizeof numbers);
     graft_fingerprint_text(sum, o->default_system, o->default_system ? strlen(o->default_system) : 0);
 }

@@ -39,6 +39,8 @@ void graft_made_free(graft_made *m);
 void graft_sample_make(const graft_record_copy *r, const graft_dataset_options *o, const graft_template *t, const graft_tokenizer *tok, graft_made *out);
 /* A text to go on with, for pretraining: the first message and eos; every token is a label, but for those that are pad. [any] */
 void graft_text_make(const graft_record_copy *r, const graft_dataset_options *o, const graft_template *t, const graft_tokenizer *tok, graft_made *out);
+/* pairs.c: the question (no labels) and the last answer (labels), cut as one turn. [any] */
+void graft_question_make(const graft_record_copy *r, const graft_dataset_options *o, const graft_template *t, const graft_tokenizer *tok, graft_made *out);
 /* pairs.c: a preference record, whole: what its tokens are is said by their labels, -101 - section. graft_preference_window makes samples of such. [any] */
 typedef enum graft_section { GRAFT_SECTION_QUESTION,
                              GRAFT_SECTION_THOUGHT, /* an empty one at the question's end, there because the answer has none */

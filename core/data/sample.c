@@ -113,15 +113,15 @@ static graft_status cut_and_label(const graft_dataset_options *o, const graft_tu
 
 /* ---- from turns of a record to messages ------------------------------------------------------------------------------------------------ */
 
-static const char *wrong_of(const graft_talk *c, const graft_record_copy *r, graft_preference kind)
+static const char *wrong_of(const graft_talk *c, const graft_record_copy *r, graft_preference kind, int predict)
 {
     const int pair = c->chosen || c->rejected;
     if (kind == GRAFT_PREFERENCE_PAIRS) return !c->chosen || !c->rejected ? "it has no chosen and rejected answer" : c->n % 2 == 0 ? "its turns do not end with a question to answer"
                                                                                                                                    : NULL;
     if (pair || (r->labelled && kind == GRAFT_PREFERENCE_NONE)) return "it is a preference record, not a conversation to learn from";
     if (kind == GRAFT_PREFERENCE_LABELS && !r->labelled) return "nothing says whether its answer is good or bad";
-    return !c->n ? "it has no turns" : c->n % 2 ? "its last turn has no answer"
-                                                : NULL;
+    return !c->n ? "it has no turns" : c->n % 2 && !predict ? "its last turn has no answer"
+                                                            : NULL;
 }
 
 graft_talk graft_talk_of(const graft_record_copy *r, const graft_dataset_options *o, graft_arena *a)
@@ -146,7 +146,7 @@ graft_talk graft_talk_of(const graft_record_copy *r, const graft_dataset_options
         if (answer != (int)(c.n % 2)) c.wrong = "its turns do not alternate between user (or observation) and assistant (or function)";
         c.messages[c.n++] = (graft_message){role, t->text, t->bytes};
     }
-    if (!c.wrong) c.wrong = wrong_of(&c, r, o->preference);
+    if (!c.wrong) c.wrong = wrong_of(&c, r, o->preference, o->predict);
     if (!c.system_bytes) c.system = o->default_system, c.system_bytes = o->default_system ? strlen(o->default_system) : 0;
     return c;
 }

@@ -77,8 +77,43 @@ START_TEST(model_alone)
 }
 END_TEST
 
+/* A model as it is: its loss, and its answers beside those that were expected; then after training, by the adapter that was trained. */
+START_TEST(evaluate_and_predict)
+{
+    make_world("e2e-evaluation-predict");
+    char out[4096], yaml[14000];
+    snprintf(out, sizeof out, "%s", in_world("out"));
+    snprintf(yaml, sizeof yaml, "model_name_or_path: %s/model\nstage: sft\nfinetuning_type: lora\ntemplate: smollm2\neval_dataset: small\ndataset_dir: %s/data\ncutoff_len: 64\nmax_samples: 5\noutput_dir: %s\nper_device_eval_batch_size: 2\n"
+                                "do_sample: false\nmax_new_tokens: 4\nreport_to: none\nbackend: cpu\n",
+             root, root, out);
+    put_text(in_world("rate.yaml"), yaml);
+    expect_status(0, graft("train", in_world("rate.yaml"), "do_eval=true"));
+    expect_said(said_out, "evaluation: eval_loss");
+    expect_in("out/all_results.json", "\"eval_loss\"");
+    expect_in("out/eval_results.json", "\"eval_samples_per_second\"");
+    ck_assert(!graft_path_exists(in_world("out/trainer_state.json")));
+    expect_status(1, graft("train", in_world("rate.yaml"), "do_predict=true"));
+    expect_said(said_err, "do_predict: predictions are generated: give predict_with_generate=true too");
+    expect_status(0, graft("train", in_world("rate.yaml"), "do_predict=true", "predict_with_generate=true"));
+    char *lines = text_in("out/generated_predictions.jsonl");
+    ck_assert_int_eq(lines_with(lines, "{\"prompt\": \"<|im_start|>"), 5);
+    ck_assert_int_eq(lines_with(lines, "\"label\": \"I am Graft."), 1);
+    expect_in("out/predict_results.json", "\"predict_rouge-l\"");
+    expect_status(0, graft("train", in_world("rate.yaml"), "do_train=true", "do_predict=true", "predict_with_generate=true", "dataset=small", "--max_steps", "20", "--learning_rate", "0.1", "--overwrite_output_dir"));
+    char *after = text_in("out/generated_predictions.jsonl");
+    ck_assert_str_ne(lines, after);
+    expect_in("out/all_results.json", "\"predict_bleu-4\"");
+    expect_in("out/all_results.json", "\"train_loss\"");
+    graft_free(lines);
+    graft_free(after);
+    expect_status(1, graft("train", in_world("rate.yaml"), "do_train=false"));
+    expect_said(said_err, "do_train: false leaves nothing to do");
+}
+END_TEST
+
 static void cases(TCase *tc)
 {
+    tcase_add_test(tc, evaluate_and_predict);
     tcase_add_test(tc, best_checkpoint_and_early_stop);
     tcase_add_test(tc, each_set_by_itself);
     tcase_add_test(tc, model_alone);
