@@ -20,6 +20,8 @@ static const graft_arg own_args[] = {
     {"prompt", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "chat: one question, answered, and done", NULL},
     {"no_repeat_ngram_size", GRAFT_ARG_INT, "0", NULL, GRAFT_ARG_ACTS, "chat, predict: no run of so many tokens comes twice, 0 is off", NULL},
     {"adapter", GRAFT_ARG_LIST, NULL, NULL, GRAFT_ARG_ACTS, "chat, score, export: which loaded adapters act and how strongly, as math=0.7, chat", NULL},
+    {"result_path", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "infer: the JSONL file of answers to eval_dataset", NULL},
+    {"metric", GRAFT_ARG_TEXT, NULL, "acc|rouge", GRAFT_ARG_ACTS, "infer: how answers to eval_dataset are rated", NULL},
     {"input", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "score, tokenize: the JSONL file to read, - for standard input", NULL},
     {"decode", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_ACTS, "tokenize: ids to text", NULL},
     {"batch", GRAFT_ARG_INT, "4", NULL, GRAFT_ARG_ACTS, "bench train: sequences of a step", NULL},

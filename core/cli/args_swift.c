@@ -41,17 +41,17 @@ static const flag flags[] = {
     {"adalora_tinit", RENAMED, "tinit"}, {"adalora_tfinal", RENAMED, "tfinal"}, {"adalora_deltaT", RENAMED, "deltaT"}, {"adalora_beta1", RENAMED, "beta1"}, {"adalora_beta2", RENAMED, "beta2"},
     {"template_type", RENAMED, "template"}, {"agent_template", RENAMED, "tool_format"}, {"attn_impl", SAME, NULL}, {"max_shard_size", SPECIAL, NULL},
     {"gradient_checkpointing", OPPOSITE, "disable_gradient_checkpointing"}, {"train_dataloader_shuffle", OPPOSITE, "disable_shuffling"},
-    {"dataset", SPECIAL, NULL}, {"torch_dtype", SPECIAL, NULL}, {"target_modules", SPECIAL, NULL}, {"truncation_strategy", SPECIAL, NULL}, {"loss_scale", SPECIAL, NULL},
+    {"torch_dtype", SPECIAL, NULL}, {"target_modules", SPECIAL, NULL}, {"truncation_strategy", SPECIAL, NULL}, {"loss_scale", SPECIAL, NULL},
     {"ckpt_dir", SPECIAL, NULL}, {"merge_lora", SPECIAL, NULL}, {"add_version", SPECIAL, NULL}, {"lisa_activated_layers", SPECIAL, NULL}, {"output_dir", SPECIAL, NULL},
     {"stream", SAME, NULL}, {"dataset_num_proc", SAME, NULL}, {"dataset_shuffle", SAME, NULL}, {"use_hf", SAME, NULL}, {"model_type", SAME, NULL}, {"task_type", SAME, NULL},
     {"model_author", SAME, NULL}, {"model_name", SAME, NULL}, {"create_checkpoint_symlink", SAME, NULL}, {"padding_free", SAME, NULL}, {"lazy_tokenize", SAME, NULL},
-    {"bnb_4bit_compute_dtype", SAME, NULL}, {"check_model", SAME, NULL}, {"load_args", SAME, NULL}, {"load_data_args", SAME, NULL}, {"exist_ok", SAME, NULL}, {"max_batch_size", SAME, NULL},
+    {"bnb_4bit_compute_dtype", SAME, NULL}, {"check_model", SAME, NULL}, {"load_args", SAME, NULL}, {"load_data_args", SPECIAL, NULL}, {"exist_ok", SAME, NULL}, {"max_batch_size", SAME, NULL},
     {"lora_dtype", SAME, NULL}, {"infer_backend", SAME, NULL}, {"device_map", SAME, NULL}, {"strict", SAME, NULL}, {"ddp_find_unused_parameters", SAME, NULL}, {"custom_dataset_info", WITHOUT, ":register the set in dataset_info.json and give --dataset_dir"},
     {"freeze_parameters", WITHOUT, ":use --train_type freeze with --freeze_trainable_layers"}, {"trainable_parameters", WITHOUT, ":use --train_type freeze with --freeze_trainable_layers and --freeze_extra_modules"},
     {"freeze_parameters_ratio", WITHOUT, "0|0.|0.0:use --train_type freeze with --freeze_trainable_layers"}, {"target_regex", WITHOUT, ":name the modules with --target_modules"},
     {"adapter_length", WITHOUT, ":give --reduction_factor, the model's width over the adapter's"}, {"columns", WITHOUT, ":name the columns in dataset_info.json and give --dataset_dir"},
     {"external_plugins", WITHOUT, ":plugins here are shared objects: `graft plugin add FILE`"}, {"custom_register_path", WITHOUT, ":plugins here are shared objects: `graft plugin add FILE`"},
-    {"to_ollama", WITHOUT, "false|False|0:merge with --merge_lora true; the folder holds a Modelfile where the template is known"}, {"result_path", WITHOUT, ":`graft score --input FILE.jsonl` rates a file, `graft chat --prompt` answers one question"},
+    {"to_ollama", WITHOUT, "false|False|0:merge with --merge_lora true; the folder holds a Modelfile where the template is known"}, {"val_dataset_sample", RENAMED, "max_samples"}, {"write_batch_size", SAME, NULL}, {"val_dataset_shuffle", WITHOUT, "false|False|0:answers come in the order of the file"},
     {"rlhf_type", WITHOUT, ":preference stages come later: use sft"}, {"use_ray", WITHOUT, "false|False|0:one machine is used"},
 };
 /* clang-format on */
@@ -217,33 +217,10 @@ static graft_status torch_dtype(pairs *p, int train)
     return bf16 || fp16 ? put_default(p, bf16 ? "bf16" : "fp16", "true") : GRAFT_OK;
 }
 
-/* PATH#N: the first N records; one N for all. */
-static graft_status dataset(pairs *p, const char *key)
-{
-    const char *v = said(p, key), *all = "", *limit = NULL;
-    if (!v) return GRAFT_OK;
-    for (const char *from = v; *from; from += strcspn(from, ",") + (from[strcspn(from, ",")] != 0)) {
-        char *one = graft_arena_copy(p->a, from, strcspn(from, ","));
-        if (!one) return no_memory(p->err);
-        char *hash = strrchr(one, '#');
-        if (hash && hash[1] && hash[1 + strspn(hash + 1, "0123456789")] == 0 && !graft_path_exists(one)) {
-            if (limit && strcmp(limit, hash + 1) != 0) return graft_fail(p->err, GRAFT_UNSUPPORTED, "command line", "%s: sets with different numbers behind # (%s and %s): register them in dataset_info.json with \"num_samples\"", key, limit, hash + 1);
-            limit = hash + 1;
-            *hash = 0;
-        }
-        all = graft_arena_printf(p->a, "%s%s%s", all, *all ? "," : "", one);
-        if (!all) return no_memory(p->err);
-    }
-    const graft_status s = limit ? put(p, "max_samples", limit) : GRAFT_OK;
-    return s ? s : put(p, key, all);
-}
-
 static graft_status values(pairs *p, int train)
 {
     const char *modules = said(p, "target_modules"), *cut = said(p, "truncation_strategy"), *scale = said(p, "loss_scale"), *size = said(p, "max_shard_size");
     graft_status s = torch_dtype(p, train);
-    if (!s) s = dataset(p, "dataset");
-    if (!s) s = dataset(p, "eval_dataset");
     if (!s && modules) drop(p, "target_modules"), s = put(p, "lora_target", !strcmp(modules, "all-linear") || !strcmp(modules, "ALL") ? "all" : modules);
     if (!s && cut) {
         drop(p, "truncation_strategy");
@@ -284,18 +261,45 @@ static const char *version_of(graft_arena *a, const char *dir)
     return graft_arena_printf(a, "%s/v%ld-%04d%02d%02d-%02d%02d%02d", dir, next, t.tm_year + 1900, t.tm_mon + 1, t.tm_mday, t.tm_hour, t.tm_min, t.tm_sec);
 }
 
-/* What the run was told, beside its results: read again by infer and export. */
-static graft_status write_args(const pairs *from, const char *dir)
+/* A value as JSON: lists of names, numbers and truth values are that. */
+static graft_json *typed(graft_arena *a, const char *key, const char *value)
 {
-    graft_json *o = graft_json_new(from->a, GRAFT_JSON_OBJECT);
+    static const char *const lists[] = {"dataset", "val_dataset", "adapters", "target_modules", "modules_to_save", "model_name", "model_author"};
+    graft_error ignored = GRAFT_ERROR_INIT;
+    const graft_json *v = NULL;
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        if (strcmp(lists[i], key) != 0) continue;
+        graft_json *list = graft_json_new(a, GRAFT_JSON_ARRAY);
+        for (const char *p = value; *p; p += strcspn(p, ",") + (p[strcspn(p, ",")] != 0)) graft_json_push(a, list, graft_json_text(a, p, strcspn(p, ",")));
+        return list;
+    }
+    if (!graft_yaml_scalar(a, key, value, &v, &ignored) && v && (v->type == GRAFT_JSON_NUMBER || v->type == GRAFT_JSON_BOOL)) return graft_json_copy(a, v);
+    return graft_json_text(a, value, strlen(value));
+}
+
+/* What ms-swift calls one of graft's keys. */
+static const char *swift_name(const char *key)
+{
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
+        if (flags[i].how == RENAMED && !strcmp(flags[i].note, key)) return flags[i].name;
+    return key;
+}
+
+/* All that the run was told and what it took where nothing was said, beside its results: read again by infer and export. */
+static graft_status write_args(const pairs *given, const pairs *all, const char *dir)
+{
+    graft_arena *a = given->a;
+    graft_json *o = graft_json_new(a, GRAFT_JSON_OBJECT);
     graft_str text;
     graft_str_init(&text, 0);
-    for (int i = 0; o && i < from->n; i++) graft_json_put(from->a, o, from->at[i].key, graft_json_text(from->a, from->at[i].value, strlen(from->at[i].value)));
+    for (int i = 0; o && i < all->n; i++) graft_json_put(a, o, swift_name(all->at[i].key), typed(a, swift_name(all->at[i].key), all->at[i].value));
+    for (int i = 0; o && i < given->n; i++) graft_json_put(a, o, given->at[i].key, typed(a, given->at[i].key, given->at[i].value));
+    if (o) graft_json_put(a, o, "output_dir", graft_json_text(a, dir, strlen(dir)));
     if (o) graft_json_write(&text, o, 2, 0);
     graft_str_text(&text, "\n");
-    graft_status s = o && !text.failed ? graft_dir_make(dir, from->err) : no_memory(from->err);
-    const char *path = graft_arena_printf(from->a, "%s/args.json", dir);
-    if (!s) s = path ? graft_file_replace(path, text.data, text.bytes, from->err) : no_memory(from->err);
+    graft_status s = o && !text.failed ? graft_dir_make(dir, given->err) : no_memory(given->err);
+    const char *path = graft_arena_printf(a, "%s/args.json", dir);
+    if (!s) s = path ? graft_file_replace(path, text.data, text.bytes, given->err) : no_memory(given->err);
     graft_str_free(&text);
     return s;
 }
@@ -325,12 +329,31 @@ static graft_status checkpoint(pairs *p)
     if (adapter) s = put(p, "adapter_name_or_path", dir);
     else drop(p, "adapter_name_or_path"), s = put(p, "model_name_or_path", dir);
     if (!s && base && base->type == GRAFT_JSON_TEXT) s = put_default(p, "model_name_or_path", base->text);
-    static const char *const kept[][2] = {{"model", "model_name_or_path"}, {"template", "template"}, {"system", "default_system"}};
-    for (size_t i = 0; i < 3 && !s; i++) {
+    static const char *const kept[][2] = {{"model", "model_name_or_path"}, {"template", "template"}, {"system", "default_system"}, {"val_dataset", "eval_dataset"}, {"dataset", "dataset"}, {"split_dataset_ratio", "val_size"}, {"dataset_dir", "dataset_dir"}};
+    const size_t n = is_true(said(p, "load_data_args")) ? 7 : 3;
+    for (size_t i = 0; i < n && !s; i++) {
         const graft_json *v = graft_json_get(run, kept[i][0]);
-        if (v && v->type == GRAFT_JSON_TEXT) s = put_default(p, kept[i][1], v->text);
+        if (v && v->type != GRAFT_JSON_NULL) s = put_default(p, kept[i][1], text_of(p, v));
     }
+    drop(p, "load_data_args");
+    if (n > 3 && !s && !said(p, "eval_dataset") && !said(p, "val_size")) s = graft_fail(p->err, GRAFT_BAD_INPUT, "command line", "load_data_args: %s/args.json names no evaluation data; give --val_dataset FILE", dir);
+    if (n > 3 && !s && said(p, "eval_dataset")) drop(p, "dataset"), drop(p, "val_size");
     return s;
+}
+
+/* Where the answers go: --result_path, or CHECKPOINT/infer_result/TIME.jsonl, result/MODEL/infer_result/TIME.jsonl of a model. */
+static graft_status result_path(pairs *p)
+{
+    char when[32] = "";
+    const time_t now = time(NULL);
+    struct tm t;
+    const char *adapter = said(p, "adapter_name_or_path"), *model = said(p, "model_name_or_path");
+    if (said(p, "result_path")) return GRAFT_OK;
+    if (localtime_r(&now, &t)) strftime(when, sizeof when, "%Y%m%d-%H%M%S", &t);
+    const char *base = graft_path_base(model);
+    const char *dir = adapter ? adapter : !strncmp(base, "checkpoint-", 11) ? model
+                                                                            : graft_arena_printf(p->a, "result/%s", base);
+    return put(p, "result_path", graft_arena_printf(p->a, "%s/infer_result/%s.jsonl", dir, when));
 }
 
 /* ---- commands ---------------------------------------------------------------------------------------------------------------------- */
@@ -362,7 +385,7 @@ static graft_status train_defaults(pairs *p)
     const char *window = graft_arena_printf(p->a, "%ld", rows > 0 && rows < 16 ? (16 + rows - 1) / rows : 1);
     const char *saves = said(p, "save_steps") ? said(p, "save_steps") : "500";
     const int evaluates = said(p, "eval_dataset") || (said(p, "val_size") && strtod(said(p, "val_size"), NULL) > 0);
-    const pair defaults[] = {{"do_train", "true"}, {"finetuning_type", "lora"}, {"learning_rate", full || layers ? "1e-5" : "1e-4"}, {"weight_decay", "0.1"}, {"adam_beta2", "0.95"}, {"lr_scheduler_type", "cosine"}, {"per_device_train_batch_size", "1"}, {"per_device_eval_batch_size", "1"}, {"gradient_accumulation_steps", window ? window : "1"}, {"num_train_epochs", "3"}, {"logging_steps", "5"}, {"logging_first_step", "true"}, {"save_steps", "500"}, {"overlong", "drop"}, {"plot_loss", "true"}};
+    const pair defaults[] = {{"do_train", "true"}, {"finetuning_type", "lora"}, {"learning_rate", full || layers ? "1e-5" : "1e-4"}, {"weight_decay", "0.1"}, {"adam_beta2", "0.95"}, {"lr_scheduler_type", "cosine"}, {"per_device_train_batch_size", "1"}, {"per_device_eval_batch_size", "1"}, {"gradient_accumulation_steps", window ? window : "1"}, {"num_train_epochs", "3"}, {"logging_steps", "5"}, {"logging_first_step", "true"}, {"save_steps", "500"}, {"overlong", "drop"}};
     for (size_t i = 0; i < sizeof defaults / sizeof *defaults && !s; i++) s = put_default(p, defaults[i].key, defaults[i].value);
     if (!s && lora) s = put_default(p, "lora_alpha", "32");
     if (!s && lora) s = put_default(p, "lora_dropout", "0.05");
@@ -401,7 +424,8 @@ graft_status graft_swift_train(graft_cli *c, int *n, char *const **words, graft_
     drop(&p, "add_version");
     drop(&p, "merge_lora");
     s = put(&p, "output_dir", dir);
-    if (!s && graft_path_is_dir(model)) s = write_args(&given, dir);
+    if (!s && graft_path_is_dir(model)) s = write_args(&given, &p, dir);
+    c->run_dir = dir;
     if (!s) graft_log(GRAFT_LOG_INFO, "output folder: %s", dir);
     return s ? s : hand_over(c, &p, n, words, err);
 }
@@ -426,8 +450,8 @@ graft_status graft_swift_infer(graft_cli *c, int *n, char *const **words, graft_
     graft_status s = read_words(&given, *n, *words);
     if (!s) s = rename_all(&given, &p);
     if (!s) s = values(&p, 0);
-    if (!s && said(&p, "eval_dataset")) s = graft_fail(err, GRAFT_UNSUPPORTED, "command line", "infer answers in the terminal: rate a file with `graft score --input FILE.jsonl`, ask one question with --prompt");
     if (!s) s = checkpoint(&p);
+    if (!s && (said(&p, "eval_dataset") || said(&p, "val_size"))) s = result_path(&p);
     if (!s) s = sampling(&p);
     drop(&p, "merge_lora");
     drop(&p, "output_dir");

@@ -21,6 +21,7 @@ typedef struct graft_cli {
     size_t n_words;
     int json; /* --json: the report is one JSON document (or one a line) on c->out                  */
     FILE *out, *err;
+    const char *run_dir; /* ms-swift's version folder of the run, else NULL */
     int terminal;             /* err is a terminal: progress bars and colours                                        */
     graft_registry *registry; /* NULL until graft_cli_registry                                                      */
 } graft_cli;

@@ -1,9 +1,14 @@
 /* core/cli/cmd_swift.c - ms-swift's commands: sft and pt train, infer talks, deploy says what to use. (export is one command for both.) */
 #include "core/base/error.h"
+#include "core/cli/predict.h"
 #include "core/cli/swift.h"
 
 static graft_status train(graft_cli *c, graft_error *err) { return graft_command_train.run(c, err); }
-static graft_status infer(graft_cli *c, graft_error *err) { return graft_command_chat.run(c, err); }
+static graft_status infer(graft_cli *c, graft_error *err)
+{
+    const char *path = graft_args_text(c->args, "result_path");
+    return path ? graft_infer(c, path, err) : graft_command_chat.run(c, err);
+}
 
 #define TRAIN_USAGE(name)                                                                                                            \
     "Usage: graft " name " [FILE.yaml] --model DIR --dataset FILE[#N] ... [--flag value ...]\n\n"                                    \
@@ -13,7 +18,8 @@ static graft_status infer(graft_cli *c, graft_error *err) { return graft_command
     "The flags and defaults are ms-swift's: --train_type (or --tuner_type) lora, full and every method of `graft plugin list`,\n"    \
     "learning_rate 1e-4 (full 1e-5), weight_decay 0.1, adam_beta2 0.95, lr_scheduler_type cosine, lora_alpha 32, lora_dropout\n"     \
     "0.05, a window of 16 samples. A dataset is a file (its format is recognised) or a name of dataset_info.json; samples longer\n"  \
-    "than max_length are left out. Results go to OUTPUT_DIR/v0-DATE-TIME with args.json. Keys of `graft train` may be mixed in.\n"
+    "than max_length are left out. FILE#500 draws 500 records. Results go to OUTPUT_DIR/v0-DATE-TIME: checkpoints, args.json,\n"     \
+    "logging.jsonl, images/. Keys of `graft train` may be mixed in.\n"
 
 const graft_command graft_command_sft = {.name = "sft", .summary = "fine-tune, with ms-swift's flags", .usage = TRAIN_USAGE("sft"), .prepare = graft_swift_train, .run = train};
 const graft_command graft_command_pt = {.name = "pt", .summary = "go on with pretraining, with ms-swift's flags", .usage = TRAIN_USAGE("pt"), .prepare = graft_swift_train, .run = train};
@@ -24,6 +30,7 @@ const graft_command graft_command_infer = {
     .usage = "Usage: graft infer (--model DIR | --adapters DIR | --ckpt_dir DIR) [--flag value ...]\n\n"
              "  graft infer --model output/v0-20261125-143000/checkpoint-100 --stream true\n"
              "  graft infer --adapters output/v0-20261125-143000/checkpoint-100 --max_new_tokens 256\n\n"
+             "  graft infer --model models/small --val_dataset questions.jsonl --result_path answers.jsonl --metric rouge\n\n"
              "A checkpoint of an adapter names its model; template and system text are those of the run (args.json), temperature and\n"
              "the like those of generation_config.json. --prompt TEXT answers one question. `graft help chat` tells the rest.\n",
     .prepare = graft_swift_infer,

@@ -3,6 +3,7 @@
 #include "core/base/log.h"
 #include "core/cli/job.h"
 #include "core/cli/predict.h"
+#include "core/cli/swift.h"
 
 #include <math.h>
 #include <string.h>
@@ -11,7 +12,9 @@ enum { BAR = 24 };
 
 typedef struct view {
     graft_cli *c;
-    int bar; /* a bar stands on the line */
+    int bar;             /* a bar stands on the line */
+    graft_status logged; /* of ms-swift's log */
+    graft_error err;
 } view;
 
 static void clock_text(double seconds, char out[32])
@@ -56,6 +59,7 @@ static void on_progress(void *ctx, const graft_train_progress *p, int logging_st
         wipe(v);
         log_line(v, p);
     }
+    if (v->c->run_dir && !v->logged) v->logged = graft_swift_log(v->c->run_dir, p, logging_step, &v->err);
     if (bars) bar_line(v, p);
     if (bars && p->step == p->total_steps) wipe(v);
     fflush(v->c->err);
@@ -96,7 +100,7 @@ static graft_status train(graft_cli *c, graft_error *err)
 {
     graft_job j = {.s = {.c = c}};
     graft_train_result r;
-    view v = {.c = c};
+    view v = {.c = c, .err = GRAFT_ERROR_INIT};
     const graft_train_events events = {.ctx = &v, .progress = on_progress, .interrupted = graft_cli_interrupted};
     graft_status s = graft_job_open(&j, 0, err);
     if (!s && graft_cli_interrupted(NULL)) s = graft_fail(err, GRAFT_CANCELLED, NULL, "interrupted before the first update; nothing was written");
@@ -105,6 +109,8 @@ static graft_status train(graft_cli *c, graft_error *err)
         s = graft_train(&j.job, &r, err);
         wipe(&v);
     }
+    if (!s && v.logged) *err = v.err, s = v.logged;
+    if (!s && c->run_dir && !r.interrupted) s = graft_swift_finish(c, c->run_dir, r.checkpoint, err);
     if (!s && c->json) print_json(c, &j, &r);
     if (!s && !c->json && !r.interrupted) print_text(c, &j, &r);
     if (!s && r.interrupted) s = graft_fail(err, GRAFT_CANCELLED, NULL, "interrupted after update %lld of %lld; saved in %s; the same command%s goes on from there", (long long)r.steps, (long long)r.total_steps, r.checkpoint, j.o.overwrite_output_dir ? " with resume_from_checkpoint=true" : "");

@@ -16,7 +16,13 @@
 #include <string.h>
 #include <time.h>
 
+/* How a line of answers is written. */
+typedef enum shape { OF_PREDICT, /* {"prompt", "predict", "label"}: LLaMA-Factory's */
+                     OF_INFER    /* {"response", "labels", "logprobs": null, "prompt"}: ms-swift's, with the prompt as it was rendered in place of its messages */
+} shape;
+
 typedef struct predict {
+    shape line;
     graft_session s;
     graft_answers by;
     graft_journal files; /* whose folder the results go to */
@@ -207,23 +213,33 @@ static graft_status decode(predict *p, const graft_sample *q, int64_t n_prompt, 
     return s ? s : graft_tokenizer_decode(tok, q->ids + n_prompt, (size_t)(q->n - n_prompt), 1, &t->plain_label, err);
 }
 
-static graft_status append(const char *path, const texts *t, graft_error *err)
+static void put_text(graft_str *line, const char *key, const graft_str *text)
+{
+    graft_str_printf(line, "%s\"%s\": ", line->bytes ? ", " : "{", key);
+    graft_str_json(line, text->data ? text->data : "", text->bytes);
+}
+
+static graft_status append(const char *path, shape how, const texts *t, graft_error *err)
 {
     graft_str line;
     graft_str_init(&line, 0);
-    graft_str_text(&line, "{\"prompt\": ");
-    graft_str_json(&line, t->prompt.data ? t->prompt.data : "", t->prompt.bytes);
-    graft_str_text(&line, ", \"predict\": ");
-    graft_str_json(&line, t->predict.data ? t->predict.data : "", t->predict.bytes);
-    graft_str_text(&line, ", \"label\": ");
-    graft_str_json(&line, t->label.data ? t->label.data : "", t->label.bytes);
+    if (how == OF_INFER) {
+        put_text(&line, "response", &t->predict);
+        put_text(&line, "labels", &t->label);
+        graft_str_text(&line, ", \"logprobs\": null");
+        put_text(&line, "prompt", &t->prompt);
+    } else {
+        put_text(&line, "prompt", &t->prompt);
+        put_text(&line, "predict", &t->predict);
+        put_text(&line, "label", &t->label);
+    }
     graft_str_text(&line, "}\n");
     const graft_status s = line.failed ? graft_fail(err, GRAFT_NO_MEMORY, path, "out of memory") : graft_file_append(path, line.data, line.bytes, err);
     graft_str_free(&line);
     return s;
 }
 
-static graft_status answer_one(predict *p, const graft_sample *q, const char *path, graft_likeness *like, graft_error *err)
+static graft_status answer_one(predict *p, const graft_sample *q, const char *path, graft_likeness *like, int *same, graft_error *err)
 {
     int64_t n_prompt = 0;
     texts t;
@@ -234,10 +250,22 @@ static graft_status answer_one(predict *p, const graft_sample *q, const char *pa
     graft_generator_reset(p->by.generator);
     graft_status s = n_prompt ? graft_generator_run(p->by.generator, q->ids, n_prompt, &p->by.how, p->by.max_new, p->by.stops, p->by.n_stops, on_token, p, err) : GRAFT_OK;
     if (!s) s = decode(p, q, n_prompt, &t, err);
-    if (!s && path) s = append(path, &t, err);
+    if (!s && path) s = append(path, p->line, &t, err);
     if (!s) s = graft_likeness_of(t.plain.data ? t.plain.data : "", t.plain.bytes, t.plain_label.data ? t.plain_label.data : "", t.plain_label.bytes, like, err);
+    *same = t.plain.bytes == t.plain_label.bytes && (!t.plain.bytes || !memcmp(t.plain.data, t.plain_label.data, t.plain.bytes));
     for (size_t i = 0; i < 5; i++) graft_str_free(all[i]);
     return s;
+}
+
+/* infer: what --metric asks for. */
+static graft_status say_rating(const predict *p, int64_t n, int64_t alike, const graft_likeness *sum, const char *path)
+{
+    const char *metric = graft_args_text(p->s.c->args, "metric");
+    FILE *out = p->s.c->out;
+    if (metric && !strcmp(metric, "acc")) fprintf(out, "{'acc': %.6g}\n", (double)alike / (double)n);
+    if (metric && !strcmp(metric, "rouge")) fprintf(out, "{'rouge-1': %.6f, 'rouge-2': %.6f, 'rouge-l': %.6f, 'bleu-4': %.6f}\n", sum->rouge1 / (double)n, sum->rouge2 / (double)n, sum->rougel / (double)n, sum->bleu4 / (double)n);
+    fprintf(out, "%lld answers: %s\n", (long long)n, path);
+    return GRAFT_OK;
 }
 
 static graft_status answer_set(predict *p, const char *prefix, int set, const char *path, graft_json *results, graft_error *err)
@@ -246,17 +274,20 @@ static graft_status answer_set(predict *p, const char *prefix, int set, const ch
     const int64_t n = graft_dataset_count(d);
     const double began = seconds();
     graft_likeness sum = {0};
+    int64_t alike = 0;
     graft_status s = GRAFT_OK;
     for (int64_t i = 0; !s && i < n; i++) {
         graft_likeness one = {0};
         graft_sample q;
+        int same = 0;
         if (graft_cli_interrupted(NULL)) return graft_fail(err, GRAFT_CANCELLED, NULL, "interrupted after %lld of %lld answers%s%s", (long long)i, (long long)n, path ? "; they are in " : "", path ? path : "");
         s = graft_dataset_get(d, i, &q, err);
-        if (!s) s = answer_one(p, &q, path, &one, err);
-        sum.bleu4 += one.bleu4, sum.rouge1 += one.rouge1, sum.rouge2 += one.rouge2, sum.rougel += one.rougel;
+        if (!s) s = answer_one(p, &q, path, &one, &same, err);
+        sum.bleu4 += one.bleu4, sum.rouge1 += one.rouge1, sum.rouge2 += one.rouge2, sum.rougel += one.rougel, alike += same;
         if (!s && ((i + 1) % 10 == 0 || i + 1 == n)) graft_log(GRAFT_LOG_INFO, "%lld of %lld answers, %.1f s each", (long long)i + 1, (long long)n, (seconds() - began) / (double)(i + 1));
     }
     if (s) return s;
+    if (p->line == OF_INFER) return say_rating(p, n, alike, &sum, path);
     put(p, results, prefix, set, "bleu-4", sum.bleu4 / (double)n);
     put(p, results, prefix, set, "rouge-1", sum.rouge1 / (double)n);
     put(p, results, prefix, set, "rouge-2", sum.rouge2 / (double)n);
@@ -306,17 +337,45 @@ static graft_status run(predict *p, int evaluate, graft_error *err)
     return s;
 }
 
+static graft_status infer(predict *p, const char *path, graft_error *err)
+{
+    const char *base = graft_path_base(path);
+    char *dir = graft_arena_copy(p->s.c->arena, path, base > path ? (size_t)(base - path) : 0);
+    graft_status s = dir ? GRAFT_OK : graft_fail(err, GRAFT_NO_MEMORY, NULL, "out of memory");
+    if (!s && *dir) s = graft_dir_make(dir, err);
+    if (!s) s = graft_answers_open(&p->by, &p->s, err);
+    p->room = p->by.context;
+    if (!s && !(p->ids = graft_calloc((size_t)p->room + 1, sizeof *p->ids))) s = graft_fail(err, GRAFT_NO_MEMORY, NULL, "out of memory");
+    if (!s) s = load_sets(p, 1, err);
+    for (int k = 0; !s && k < p->sets.n; k++) s = answer_set(p, "", k, path, NULL, err);
+    return s;
+}
+
+static void release(predict *p)
+{
+    graft_session_eval_free(&p->sets);
+    graft_answers_close(&p->by);
+    graft_session_close(&p->s);
+    graft_journal_free(&p->files);
+    graft_free(p->ids);
+}
+
+graft_status graft_infer(graft_cli *c, const char *path, graft_error *err)
+{
+    predict p = {.s = {.c = c}, .line = OF_INFER};
+    graft_cli_catch_signals();
+    const graft_status s = infer(&p, path, err);
+    release(&p);
+    return s;
+}
+
 graft_status graft_predict(graft_cli *c, const char *trained, int evaluate, graft_error *err)
 {
     graft_cli own = *c; /* the session reads its arguments there */
     predict p = {.s = {.c = &own}, .out = graft_args_text(c->args, "output_dir")};
     graft_status s = trained ? graft_cli_with_trained(c, trained, &own.args, err) : GRAFT_OK;
     if (!s) s = run(&p, evaluate, err);
-    graft_session_eval_free(&p.sets);
-    graft_answers_close(&p.by);
-    graft_session_close(&p.s);
-    graft_journal_free(&p.files);
-    graft_free(p.ids);
+    release(&p);
     if (own.registry != c->registry) c->registry = own.registry; /* opened here, closed by main */
     return s;
 }

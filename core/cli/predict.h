@@ -8,6 +8,9 @@
  * share of OUT/all_results.json. trained: the folder whose adapter or model is asked, NULL: what the arguments name. evaluate 0: the loss is known already. */
 graft_status graft_predict(graft_cli *c, const char *trained, int evaluate, graft_error *err);
 
+/* ms-swift's infer over eval_dataset: a line of JSON for each answer, appended to the file at path. */
+graft_status graft_infer(graft_cli *c, const char *path, graft_error *err);
+
 /* The same command's arguments with the model or adapter in this folder; without it, when it is NULL, with the base model alone. */
 graft_status graft_cli_with_trained(graft_cli *c, const char *folder, graft_args **out, graft_error *err);
 

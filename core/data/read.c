@@ -15,6 +15,7 @@
 
 #include <fnmatch.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { CACHE_FROM = 8 << 20,  /* bytes: less is tokenised anew faster than it is looked up */
@@ -428,6 +429,34 @@ static graft_status draw_samples(graft_load *l, size_t first, int64_t want)
     return status;
 }
 
+/* NAME#N as ms-swift takes it: the whole set as often as N holds it, and for the rest the head of a permutation. */
+static graft_status take_samples(graft_load *l, size_t first, int64_t want)
+{
+    graft_mt19937 *g = l->o->draws ? l->o->draws : &l->draws;
+    const int64_t n = (int64_t)(l->n_records - first), rest = n ? want % n : 0;
+    if (!n) return GRAFT_OK;
+    if (want >= INT32_MAX) return graft_fail(l->err, GRAFT_BAD_INPUT, "dataset", "the number behind # is out of range");
+    int64_t *order = graft_calloc((size_t)n + 1, sizeof *order);
+    int32_t *picked = graft_calloc((size_t)want + 1, sizeof *picked);
+    graft_status status = order && picked ? GRAFT_OK : no_memory(l->err);
+    if (!status && rest) graft_numpy_shuffled(g, n, order);
+    for (int64_t i = 0; !status && i < want; i++) picked[i] = l->records[first + (size_t)(i < want - rest ? i % n : order[i - (want - rest)])];
+    if (!status && graft_grow((void **)&l->records, &l->records_room, first + (size_t)want, sizeof *l->records)) status = no_memory(l->err);
+    if (!status) memcpy(l->records + first, picked, (size_t)want * sizeof *picked), l->n_records = first + (size_t)want;
+    graft_free(order);
+    graft_free(picked);
+    return status;
+}
+
+/* "NAME#500": 500, and the name ends at the #. 0: there is none, or it is part of a file's name. */
+static int64_t number_behind(const graft_load *l, char *name)
+{
+    char *hash = strrchr(name, '#');
+    if (!hash || !hash[1] || hash[1 + strspn(hash + 1, "0123456789")] || strlen(hash) > 12 || graft_path_exists(name) || graft_registry_find(l->registry, GRAFT_KIND_DATASET, name)) return 0;
+    *hash = 0;
+    return strtoll(hash + 1, NULL, 10);
+}
+
 /* ---- names ------------------------------------------------------------------------------------------------------------------------------------------ */
 
 int graft_load_name(const char **list, char name[4096])
@@ -478,17 +507,19 @@ graft_status graft_load_entry(graft_load *l, const char *name, const graft_json 
     return (*path = graft_entry_path(e)) ? GRAFT_OK : no_memory(l->err);
 }
 
-static graft_status read_name(graft_load *l, const char *name)
+static graft_status read_name(graft_load *l, char *name)
 {
     const graft_json *entry;
     char *path;
+    const int64_t take = number_behind(l, name);
     if (graft_load_entry(l, name, &entry, &path)) return l->err->code;
     const graft_json *number = graft_json_get(entry, "num_samples");
     const size_t first = l->n_records;
     const int drawn = number && number->integral && number->integer > 0;
     const int64_t set = l->corpus->sets, most = l->o->max_samples;
-    graft_status status = read_set(l, path, entry, drawn ? 0 : most);
+    graft_status status = read_set(l, path, entry, drawn || take ? 0 : most);
     if (!status && drawn) status = draw_samples(l, first, number->integer);
+    if (!status && take) status = take_samples(l, first, take);
     if (!status && most > 0 && (int64_t)(l->n_records - first) > most) l->n_records = first + (size_t)most;
     if (!status) l->set_size[set] = (int64_t)(l->n_records - first);
     graft_free(path);

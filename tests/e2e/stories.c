@@ -46,6 +46,21 @@ START_TEST(swift)
     expect_said(config, "\"lora_alpha\": 32");
     expect_said(config, "\"lora_dropout\": 0.05");
     graft_free(config);
+    static const char *const beside[] = {"args.json", "logging.jsonl", "images/train_loss.png", "images/eval_loss.png"};
+    for (size_t i = 0; i < sizeof beside / sizeof *beside; i++) {
+        char path[6000];
+        snprintf(path, sizeof path, "%s/%s", version_in(out, "v0-"), beside[i]);
+        ck_assert_msg(graft_path_exists(path), "%s is missing", path);
+    }
+    ck_assert(graft_path_exists(version_in(checkpoint, "args.json")));
+    /* Batch inference: over a file, and over what the run evaluated on. */
+    char sample[4200];
+    snprintf(sample, sizeof sample, "%s#3", file);
+    expect_status(0, graft("infer", "--adapters", checkpoint, "--val_dataset", sample, "--result_path", in_world("answers.jsonl"), "--max_new_tokens", "2", "--metric", "rouge"));
+    expect_said(said_out, "3 answers: ");
+    expect_said(said_out, "'rouge-l'");
+    expect_status(0, graft("infer", "--adapters", checkpoint, "--load_data_args", "true", "--max_new_tokens", "2"));
+    ck_assert(graft_path_exists(version_in(version_in(checkpoint, "infer_result"), "2")));
     expect_status(0, graft("export", "--ckpt_dir", checkpoint, "--merge_lora", "true"));
     strcat(checkpoint, "-merged");
     ck_assert(graft_path_exists(version_in(checkpoint, "model.safetensors")));

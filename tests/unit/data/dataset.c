@@ -174,6 +174,34 @@ START_TEST(paths_and_sets)
 }
 END_TEST
 
+/* NAME#N: the first of numpy.random.RandomState(42).permutation(7), twice; a set smaller than N comes whole first. */
+START_TEST(numbers_behind_names)
+{
+    static const int want[] = {0, 1, 5, 5, 0, 3}; /* as numpy gave them */
+    char text[2000] = "", names[9000];
+    for (int i = 0; i < 7; i++) snprintf(text + strlen(text), sizeof text - strlen(text), "{\"instruction\": \"q%d\", \"input\": \"\", \"output\": \"%d\"}\n", i, i);
+    const char *file = write_file("seven.jsonl", text);
+    set s = set_open(NULL);
+    snprintf(names, sizeof names, "%s#3,%s#3", file, file);
+    ck_assert_int_eq(set_load(&s, names), GRAFT_OK);
+    ck_assert_int_eq(graft_dataset_count(s.train), 6);
+    for (int i = 0; i < 6; i++) {
+        const graft_sample x = graft_dataset_at(s.train, i);
+        char digit[2] = {(char)('0' + want[i]), 0};
+        graft_ids ids = {0};
+        ck_assert_int_eq(graft_tokenizer_encode(s.tok, digit, 1, 0, &ids, &s.err), GRAFT_OK);
+        int64_t first = 0;
+        while (x.labels[first] == -100) first++;
+        ck_assert_msg(x.ids[first] == ids.ids[0], "sample %d is not %s", i, digit);
+        graft_ids_free(&ids);
+    }
+    snprintf(names, sizeof names, "%s#9", file);
+    ck_assert_int_eq(set_load(&s, names), GRAFT_OK);
+    ck_assert_int_eq(graft_dataset_count(s.train), 9);
+    set_close(&s);
+}
+END_TEST
+
 START_TEST(explicit_samples)
 {
     graft_error err = GRAFT_ERROR_INIT;
@@ -195,6 +223,7 @@ static void cases(TCase *tc)
     tcase_add_test(tc, sentences);
     tcase_add_test(tc, report);
     tcase_add_test(tc, paths_and_sets);
+    tcase_add_test(tc, numbers_behind_names);
     tcase_add_test(tc, explicit_samples);
 }
 
