@@ -31,7 +31,7 @@ static graft_status export_model(graft_session *s, const char *dir, graft_dtype 
     graft_store *store = NULL;
     if (graft_args_given(s->c->args, "quantization_bit")) return graft_fail(err, GRAFT_UNSUPPORTED, "quantization_bit", "adapters are merged into the full weights, and a model is exported in f32, bf16 or f16: leave the key out");
     s->model->base_dtype = GRAFT_F32; /* merging writes into it */
-    graft_status status = graft_session_load(s, GRAFT_FOR_FORWARD, capacity, &g, &store, err);
+    graft_status status = graft_session_load(s, GRAFT_FOR_MERGE, capacity, &g, &store, err);
     if (!status && s->n_methods) status = graft_model_merge(s->model, s->methods, s->n_methods, g, store, err);
     if (!status) status = graft_model_save(s->model, g, store, s->tokenizer, dir, dtype, shard, err);
     graft_store_free(store);

@@ -141,10 +141,12 @@ void graft_graph_methods(graft_graph *g, const graft_active_method *methods, int
 graft_status graft_graph_check_selectors(graft_graph *g, graft_error *err);
 /* Paths of the linear sites that method i changed (for adapter_config.json's target_modules). */
 const char *const *graft_graph_changed_sites(const graft_graph *g, int method, int32_t *n);
-/* All linear sites in order, for merge and listings. */
+/* All sites with a weight in order, for merge and listings: linears, stacks of experts, the token table and the head. */
 const graft_site *graft_graph_sites(const graft_graph *g, int32_t *n);
-/* Each method's merge hook in turn on w, the weight [out, in] of a linear site; parameters are found or made under the site's path. Null after an error. */
+/* Each method's merge hook in turn on w, the weight of a site; parameters are found or made under the site's path. Null after an error. */
 graft_value graft_graph_merge_site(graft_graph *g, const graft_site *site, graft_value w);
+/* The head as a linear site: what methods make of the logits rows head^T, rows [n, d]. Null when none changes them. After the model emitted. */
+graft_value graft_graph_head(graft_graph *g, graft_value rows, graft_value head);
 /* How many blocks the model has: what sites say. Before the model emits. */
 void graft_graph_blocks(graft_graph *g, int64_t n);
 /* positions [tokens] i32, moved by what methods put before the first token. */

@@ -1,7 +1,7 @@
 /* core/graph/select.c - which sites does a selector choose?
  *
  * The value at a key is one text or a list of texts:
- *     all | all-linear        every site but the head
+ *     all | all-linear        every linear but the head; not the token table, nor routed experts
  *     attn_q                  a role's name
  *     q_proj, self_attn.q_proj   the last parts of a path (PEFT: equal, or ends with "." + name)
  *     attn_*, layers.?.mlp    a glob over roles and last parts; * also matches dots
@@ -74,7 +74,7 @@ static int equal(const char *a, const char *b) { return !strcmp(a, b); }
 
 static int item_matches(graft_graph *g, const item *it, const graft_site *s)
 {
-    if (it->kind == ITEM_ALL) return s->role != GRAFT_ROLE_HEAD;
+    if (it->kind == ITEM_ALL) return s->role != GRAFT_ROLE_HEAD && s->role != GRAFT_ROLE_EMBED && s->role != GRAFT_ROLE_EXPERT;
     if (it->kind == ITEM_NAME) return equal(it->text, graft_role_name(s->role)) || tail(it->text, s->path, equal);
     if (it->kind == ITEM_GLOB) return glob(it->text, graft_role_name(s->role)) || tail(it->text, s->path, glob);
     const int rc = pcre2_match(it->regex, (PCRE2_SPTR)s->path, strlen(s->path), 0, 0, it->match, NULL);
@@ -220,8 +220,8 @@ static graft_status refuse(graft_graph *g, const graft_selector *s, const item *
     for (int32_t i = 0; i < g->state->n_sites; i++) {
         const graft_site *site = &g->state->sites[i];
         const char *dot = strrchr(site->path, '.');
-        if (site->role == GRAFT_ROLE_EXPERT) { /* the hooks of linears are not called there */
-            if (item_matches(g, it, site)) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "%s: \"%s\" chooses the routed experts of %s; no adapter can be put on them, only full tuning trains them: choose other modules", s->key, it->text, site->path);
+        if (site->role == GRAFT_ROLE_EXPERT || site->role == GRAFT_ROLE_EMBED) { /* the hooks of linears are not called there */
+            if (item_matches(g, it, site)) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "%s: \"%s\" chooses the %s %s, where this method can do nothing; choose other modules or another method", s->key, it->text, site->role == GRAFT_ROLE_EXPERT ? "routed experts" : "token table", site->path);
             continue;
         }
         add_name(names, &n_names, dot ? dot + 1 : site->path);

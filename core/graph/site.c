@@ -125,6 +125,13 @@ int32_t graft_site_trains(graft_graph *g, const graft_param *p, const char *name
     return owner;
 }
 
+/* A hook at a site gave `now` for `was`. */
+static graft_value changed(graft_graph *g, int32_t method, const graft_site *site, graft_value was, graft_value now)
+{
+    if (checked(g, method, site, was, now).id && now.id != was.id) note_changed(g, method, site->path);
+    return blend(g, method, was, now);
+}
+
 /* ---- linear sites ------------------------------------------------------------------------------------------------------------------------------------ */
 static graft_value base_linear(graft_builder *b, graft_value x, const graft_site *site, int bias)
 {
@@ -144,10 +151,15 @@ static graft_value linear_hooks(graft_builder *b, const graft_site *site, graft_
         s->method = i;
         const graft_value now = s->methods[i].table->linear(s->methods[i].run, b, site, x, y);
         leave(g, i, depth);
-        if (checked(g, i, site, y, now).id && now.id != y.id) note_changed(g, i, site->path);
-        y = blend(g, i, y, now);
+        y = changed(g, i, site, y, now);
     }
     return y;
+}
+
+static void list_site(graft_graph *g, const graft_site *site)
+{
+    graft_build_state *s = g->state;
+    if (!graft_build_room(g, (void **)&s->sites, &s->room_sites, (size_t)s->n_sites, sizeof *s->sites)) s->sites[s->n_sites++] = *site;
 }
 
 graft_value graft_site_linear(graft_builder *b, graft_value x, const char *name, int64_t out, int bias, graft_role role)
@@ -168,15 +180,29 @@ graft_value graft_site_linear(graft_builder *b, graft_value x, const char *name,
         site.weight = weight ? graft_graph_find(g, weight) : graft_null_value();
         char *vector = bias ? graft_build_text(g, "%s.bias", path) : NULL;
         if (vector) site.bias = graft_graph_find(g, vector);
-        if (graft_build_room(g, (void **)&s->sites, &s->room_sites, (size_t)s->n_sites, sizeof *s->sites)) return graft_null_value();
-        s->sites[s->n_sites++] = site;
+        list_site(g, &site);
         y = linear_hooks(b, &site, x, y);
     }
     graft_build_pop(b);
     return g->error.code ? graft_null_value() : y;
 }
 
-/* A stack of linears, one an expert. It is listed, and its weight can be trained; the hooks of linears know one matrix and are not called. */
+/* A stack of linears, one an expert: the hooks of linears know one matrix and are not called. */
+static graft_value expert_hooks(graft_builder *b, const graft_site *site, graft_value x, graft_value ids, graft_value y)
+{
+    graft_graph *g = graft_graph_of(b);
+    graft_build_state *s = g->state;
+    const int32_t depth = s->depth;
+    for (int32_t i = 0; i < s->n_methods && !g->error.code; i++) {
+        if (!HOOK(&s->methods[i], experts)) continue;
+        s->method = i;
+        const graft_value now = s->methods[i].table->experts(s->methods[i].run, b, site, x, ids, y);
+        leave(g, i, depth);
+        y = changed(g, i, site, y, now);
+    }
+    return y;
+}
+
 graft_value graft_site_experts(graft_builder *b, graft_value x, graft_value ids, const char *name, int64_t experts, int64_t out)
 {
     graft_graph *g = graft_graph_of(b);
@@ -187,18 +213,24 @@ graft_value graft_site_experts(graft_builder *b, graft_value x, graft_value ids,
     graft_build_push(b, name, -1);
     if (!x.id || in < 1) graft_graph_error(g, "experts need an input whose last axis has a constant size, found %s", x.id ? graft_shape_text(g, shape) : "the null value");
     const graft_param p = {(uint32_t)sizeof p, GRAFT_ROLE_EXPERT, GRAFT_START_CHECKPOINT, 0.0, 3, {experts, out, in, 0}};
-    const graft_value w = graft_build_param(b, "weight", &p), y = graft_expert_matmul(b, x, w, ids, 0);
-    if (g->error.code || (s->method < 0 && graft_build_room(g, (void **)&s->sites, &s->room_sites, (size_t)s->n_sites, sizeof *s->sites))) return graft_null_value();
-    if (s->method < 0) s->sites[s->n_sites++] = site_here(g, GRAFT_ROLE_EXPERT, in, out, w);
+    const graft_value w = graft_build_param(b, "weight", &p);
+    graft_value y = graft_expert_matmul(b, x, w, ids, 0);
+    if (g->error.code) return graft_null_value();
+    if (s->method < 0) {
+        const graft_site site = site_here(g, GRAFT_ROLE_EXPERT, in, out, w);
+        list_site(g, &site);
+        y = expert_hooks(b, &site, x, ids, y);
+    }
     graft_build_pop(b);
     return g->error.code ? graft_null_value() : y;
 }
 
 typedef graft_value (*merge_hook)(void *run, graft_builder *b, const graft_site *s, graft_value w);
 
-static merge_hook hook_of(const graft_active_method *m, int bias)
+static merge_hook hook_of(const graft_active_method *m, graft_role role, int bias)
 {
     if (bias) return HOOK(m, merge_bias);
+    if ((role == GRAFT_ROLE_EXPERT && !HOOK(m, experts)) || (role == GRAFT_ROLE_EMBED && !HOOK(m, embed))) return NULL; /* it knows linears only */
     return HOOK(m, merge);
 }
 
@@ -210,7 +242,7 @@ static graft_value merge(graft_graph *g, const graft_site *site, graft_value w, 
     s->layer = site->layer;
     const int32_t depth = s->depth;
     for (int32_t i = 0; i < s->n_methods && !g->error.code; i++) {
-        const merge_hook hook = hook_of(&s->methods[i], bias);
+        const merge_hook hook = hook_of(&s->methods[i], site->role, bias);
         if (!hook) continue;
         s->method = i;
         const graft_value now = hook(s->methods[i].run, b, site, w);
@@ -380,6 +412,63 @@ const char *graft_graph_plain_name(const char *name)
     return slash ? slash + 1 : name;
 }
 
+/* ---- the token table and the head ------------------------------------------------------------------------------------------------------------------------
+ * Neither is made by a call that opens its module's path, so the path is changed for the hooks. */
+typedef struct elsewhere {
+    char path[GRAFT_MAX_PATH];
+    int32_t layer;
+} elsewhere;
+
+static elsewhere enter(graft_graph *g, const char *path)
+{
+    graft_build_state *s = g->state;
+    elsewhere back = {.layer = s->layer};
+    memcpy(back.path, s->path, sizeof back.path);
+    if (strlen(path) >= sizeof s->path) graft_graph_error(g, "the path is longer than %d bytes; use shorter names", (int)GRAFT_MAX_PATH - 1);
+    else memcpy(s->path, path, strlen(path) + 1);
+    s->path_copy = NULL, s->layer = -1;
+    return back;
+}
+
+static void go_back(graft_graph *g, const elsewhere *back)
+{
+    memcpy(g->state->path, back->path, sizeof back->path);
+    g->state->path_copy = NULL, g->state->layer = back->layer;
+}
+
+static graft_value embed_hooks(graft_graph *g, const graft_site *site, graft_value ids, int64_t padding, graft_value y)
+{
+    graft_build_state *s = g->state;
+    const elsewhere back = enter(g, site->path);
+    const int32_t depth = s->depth;
+    list_site(g, site);
+    for (int32_t i = 0; i < s->n_methods && !g->error.code; i++) {
+        if (!HOOK(&s->methods[i], embed)) continue;
+        s->method = i;
+        const graft_value now = s->methods[i].table->embed(s->methods[i].run, g->builder, site, ids, padding, y);
+        leave(g, i, depth);
+        y = changed(g, i, site, y, now);
+    }
+    go_back(g, &back);
+    return y;
+}
+
+graft_value graft_graph_head(graft_graph *g, graft_value rows, graft_value head)
+{
+    graft_build_state *s = g->state;
+    if (g->error.code || !s->n_methods) return graft_null_value();
+    const graft_value_info *w = graft_graph_info(g, head);
+    const char *dot = w->role == GRAFT_ROLE_HEAD ? strrchr(w->name, '.') : NULL; /* a head that is the embedding has the module's usual name */
+    const char *path = dot ? graft_arena_copy(g->arena, w->name, (size_t)(dot - w->name)) : "lm_head";
+    if (!path) return graft_null_value();
+    const graft_site site = {.size = sizeof site, .role = GRAFT_ROLE_HEAD, .layer = -1, .path = path, .in = w->shape.dims[1], .out = w->shape.dims[0], .weight = head, .layers = (int32_t)s->blocks};
+    const elsewhere back = enter(g, path);
+    list_site(g, &site);
+    const graft_value plain = graft_matmul_nt(g->builder, rows, head), now = linear_hooks(g->builder, &site, rows, plain);
+    go_back(g, &back);
+    return g->error.code || now.id == plain.id ? graft_null_value() : now;
+}
+
 /* ---- virtual tokens ---------------------------------------------------------------------------------------------------------------------------------------
  * The batch gives the virtual tokens of a sequence as its first rows, with the token ids -1, -2 .. -m. The embedding of a negative id is a row of zeros,
  * and -1 - id is negative for every real token, so
@@ -418,6 +507,7 @@ graft_value graft_site_extend_input(graft_graph *g, graft_value y)
     const graft_value tokens = n->in[1];
     const graft_site site = embedding_site(g, n->in[0]);
     const char *owner = NULL;
+    y = s->residual = embed_hooks(g, &site, tokens, graft_node_int(n, "padding"), y);
     const int32_t depth = s->depth;
     for (int32_t i = 0; i < s->n_methods && !g->error.code; i++) {
         if (!HOOK(&s->methods[i], extend_input)) continue;

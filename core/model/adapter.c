@@ -4,9 +4,11 @@
 #include "core/base/json.h"
 #include "core/graph/store.h"
 #include "core/model/export.h"
+#include "core/model/hold.h"
 #include "core/model/model.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 int graft_adapter_owns(const graft_value_info *v, int index) { return v->place == GRAFT_PLACE_WEIGHT && v->node < 0 && (v->from_method == index || (v->from_method < 0 && v->trained_by == index)); }
@@ -21,10 +23,39 @@ const char *graft_adapter_name(graft_arena *a, const graft_active_method *names,
     return graft_arena_printf(a, "%s%s", t->files && t->files->prefix ? t->files->prefix : "", plain);
 }
 
+const char *graft_adapter_part(graft_arena *a, const graft_active_method *names, const char *leaf, int64_t part)
+{
+    char own[1024];
+    const graft_method_table *t = names ? names->table : NULL;
+    if (!t || !GRAFT_HAS(graft_method_table, t, file_part) || !t->file_part || !t->file_part(names->run, graft_graph_plain_name(leaf), part, own, sizeof own)) return NULL;
+    return graft_arena_copy(a, own, strlen(own));
+}
+
 /* used: marks the tensors of the file that were read. */
+static graft_status load_parts(const graft_weights *w, const char *path, const graft_active_method *names, const graft_value_info *leaf, graft_arena *a, graft_store *s, uint8_t *used, graft_error *err)
+{
+    const int64_t n = leaf->shape.dims[0], each = graft_shape_elements(&leaf->shape, (const int64_t[GRAFT_SYMBOLS]){0}) / n;
+    const int at = graft_store_find(s, leaf->name);
+    float *buffer = graft_calloc((size_t)(n * each) + 1, sizeof *buffer);
+    graft_status status = buffer ? GRAFT_OK : graft_fail(err, GRAFT_NO_MEMORY, path, "no memory for a tensor of %" PRId64 " numbers", n * each);
+    for (int64_t k = 0; k < n && !status; k++) {
+        const char *name = graft_adapter_part(a, names, leaf->name, k);
+        const graft_weight_info *t = name ? graft_weights_find(w, name) : NULL;
+        if (!t) status = graft_fail(err, GRAFT_BAD_INPUT, path, "the adapter lacks the tensor \"%s\"; it was made for other modules or another model", name ? name : leaf->name);
+        else if (t->rank != 2 || leaf->shape.rank != 3 || t->dims[0] != leaf->shape.dims[1] || t->dims[1] != leaf->shape.dims[2]) status = graft_fail(err, GRAFT_BAD_INPUT, path, "the tensor \"%s\" has another shape than this model and the adapter's settings ask for; it was made for another model", name);
+        else used[t - graft_weights_at(w, 0)] = 1, status = graft_weights_read_f32(t, buffer + k * each, err);
+    }
+    if (!status && at < 0) status = graft_fail(err, GRAFT_INTERNAL, leaf->name, "the adapter's parameter is not in the store");
+    if (!status) status = graft_store_write(s, at, buffer, n * each * (int64_t)sizeof *buffer, err);
+    graft_free(buffer);
+    return status;
+}
+
 static graft_status load_tensor(const graft_weights *w, const char *path, const graft_active_method *names, const graft_value_info *leaf, graft_arena *a, graft_store *s, uint8_t *used, graft_error *err)
 {
-    const char *name = graft_adapter_name(a, names, leaf->name);
+    const char *name = graft_adapter_part(a, names, leaf->name, 0);
+    if (name) return load_parts(w, path, names, leaf, a, s, used, err);
+    name = graft_adapter_name(a, names, leaf->name);
     if (!name) return graft_fail(err, GRAFT_NO_MEMORY, path, "no memory for a name");
     const graft_weight_info *t = graft_weights_find(w, name);
     if (!t) return graft_fail(err, GRAFT_BAD_INPUT, path, "the adapter lacks the tensor \"%s\"; it was made for other modules or another model", name);
@@ -40,6 +71,36 @@ static graft_status load_tensor(const graft_weights *w, const char *path, const 
     graft_status status = graft_weights_read_f32(t, buffer, err);
     if (!status) status = graft_store_write(s, at, buffer, bytes, err);
     graft_free(buffer);
+    return status;
+}
+
+/* PEFT puts a copy of the table or head that an adapter changes into its file. It must be the base's own, whatever type it was rounded to. */
+static graft_status check_copy(const graft_weights *w, const char *path, const graft_active_method *names, int index, const graft_graph *g, const graft_store *s, graft_arena *a, uint8_t *used, graft_error *err)
+{
+    int32_t n_paths, n_sites;
+    const char *const *paths = names ? graft_graph_changed_sites(g, index, &n_paths) : NULL;
+    const graft_site *sites = graft_graph_sites(g, &n_sites);
+    graft_status status = GRAFT_OK;
+    for (int32_t i = 0; paths && i < n_sites && !status; i++) {
+        int mine = 0;
+        for (int32_t k = 0; k < n_paths; k++) mine |= !strcmp(paths[k], sites[i].path);
+        const char *leaf = mine && sites[i].weight.id ? graft_arena_printf(a, "%s.weight", sites[i].path) : NULL, *name = leaf ? graft_adapter_name(a, names, leaf) : NULL;
+        const graft_weight_info *t = name ? graft_weights_find(w, name) : NULL;
+        const int at = t ? graft_store_find(s, graft_graph_info(g, sites[i].weight)->name) : -1;
+        if (at < 0 || used[t - graft_weights_at(w, 0)]) continue;
+        const graft_shape shape = graft_store_shape(s, at);
+        const int64_t n = graft_shape_elements(&shape, (const int64_t[GRAFT_SYMBOLS]){0});
+        float *own = graft_calloc((size_t)n + 1, sizeof *own), *file = graft_calloc((size_t)n + 1, sizeof *file);
+        if (!own || !file) status = graft_fail(err, GRAFT_NO_MEMORY, path, "no memory to read the adapter");
+        else if (graft_weights_elements(t) != n) status = graft_fail(err, GRAFT_BAD_INPUT, path, "\"%s\" has another shape than the base's; the adapter was made for a model with another vocabulary", name);
+        if (!status) status = graft_store_read_f32(s, at, own, err);
+        if (!status) status = graft_weights_read_f32(t, file, err);
+        for (int64_t k = 0; k < n && !status; k++)
+            if (fabsf(own[k] - file[k]) > 0.01f * fabsf(own[k]) + 1e-6f) status = graft_fail(err, GRAFT_UNSUPPORTED, path, "\"%s\" is not this base's: the adapter was made for another base, or for one whose embedding was changed; merge it with PEFT into that base and use the merged model", name);
+        used[t - graft_weights_at(w, 0)] = 1;
+        graft_free(own);
+        graft_free(file);
+    }
     return status;
 }
 
@@ -61,6 +122,7 @@ static graft_status load_file(const char *path, const graft_active_method *names
     if (!used) status = graft_fail(err, GRAFT_NO_MEMORY, path, "no memory to read the adapter");
     for (int32_t i = 1; i < g->n_values && !status; i++)
         if (graft_adapter_owns(&g->values[i], index)) status = load_tensor(w, path, names, &g->values[i], a, s, used, err);
+    if (!status) status = check_copy(w, path, names, index, g, s, a, used, err);
     if (!status) status = check_all_used(w, path, used, err);
     graft_weights_close(w);
     return status;
@@ -183,8 +245,8 @@ graft_status graft_adapter_save(const char *dir, const graft_active_method *meth
     const char *path = a ? graft_arena_printf(a, "%s/%s", dir, files->weights) : NULL;
     const char *value = NULL;
     status = path ? save_value(path, method, s, a, &value, err) : graft_fail(err, GRAFT_NO_MEMORY, dir, "no memory to write the adapter");
-    if (!status && value) status = graft_adapter_save_parameters(dir, index, g, s, err);
-    else if (!status) status = graft_export_weights(g, s, index, method, NULL, GRAFT_F32, path, -1, err);
+    if (!status && (value || graft_export_is_partial(g, index, method))) status = graft_adapter_save_parameters(dir, index, g, s, err);
+    if (!status && !value) status = graft_export_weights(g, s, index, method, NULL, GRAFT_F32, path, -1, err);
     if (!status) status = save_config(dir, method, index, g, base, a, err);
     graft_arena_free(a);
     return status;

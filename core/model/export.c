@@ -26,7 +26,18 @@ typedef struct source {
     shared *all;
     int index;
     graft_stored_part part;
+    const uint8_t *kept; /* of a matrix, the entries of the axis that the file has; NULL: all */
+    int axis;
+    int64_t rows, columns; /* of the whole matrix, with kept */
 } source;
+
+/* The marked rows or columns of a matrix, side by side. */
+static void compact(const source *f, const float *from, float *to)
+{
+    for (int64_t i = 0; i < f->rows; i++)
+        for (int64_t k = 0; k < f->columns; k++)
+            if (f->kept[f->axis ? k : i]) *to++ = from[i * f->columns + k];
+}
 
 /* The part as the file holds it. */
 static graft_status fetch(const source *f, const float **from, graft_error *err)
@@ -47,11 +58,15 @@ static graft_status read_piece(void *ctx, int64_t offset, void *to, int64_t byte
     const source *f = ctx;
     const shared *all = f->all;
     const float *from;
-    if (all->dtype == GRAFT_F32 && !f->part.transposed && graft_store_shape(all->store, f->index).dtype == GRAFT_F32) return graft_store_read_part(all->store, f->index, 4 * f->part.first + offset, to, bytes, err);
+    if (all->dtype == GRAFT_F32 && !f->part.transposed && !f->kept && graft_store_shape(all->store, f->index).dtype == GRAFT_F32) return graft_store_read_part(all->store, f->index, 4 * f->part.first + offset, to, bytes, err);
     const graft_status status = fetch(f, &from, err);
     if (status) return status;
     if (f->part.transposed) {
         if (!offset) graft_layout_transpose(all->turned, from, f->part.dims[1], f->part.dims[0]);
+        from = all->turned;
+    }
+    if (f->kept) {
+        if (!offset) compact(f, from, all->turned);
         from = all->turned;
     }
     const int64_t size = all->dtype == GRAFT_F32 ? 4 : 2;
@@ -67,6 +82,33 @@ static int exported(const graft_value_info *v, int owner)
     return v->place == GRAFT_PLACE_WEIGHT && v->node < 0 && v->name && (owner < 0 ? v->from_method < 0 && v->start == GRAFT_START_CHECKPOINT : graft_adapter_owns(v, owner));
 }
 
+/* What a method keeps of a matrix in its file. */
+static void choose_rows(const graft_active_method *names, const graft_value_info *v, source *f)
+{
+    const graft_method_table *t = names ? names->table : NULL;
+    if (!t || v->shape.rank != 2 || !GRAFT_HAS(graft_method_table, t, file_rows) || !t->file_rows) return;
+    if (!t->file_rows(names->run, graft_graph_plain_name(v->name), &f->axis, &f->kept) || !f->kept || f->axis < 0 || f->axis > 1) {
+        f->kept = NULL;
+        return;
+    }
+    f->rows = v->shape.dims[0], f->columns = v->shape.dims[1];
+    int64_t n = 0;
+    for (int64_t i = 0; i < v->shape.dims[f->axis]; i++) n += f->kept[i] != 0;
+    f->part.dims[f->axis] = n;
+    f->part.elements = f->part.dims[0] * f->part.dims[1];
+}
+
+int graft_export_is_partial(const graft_graph *g, int owner, const graft_active_method *names)
+{
+    int any = 0;
+    for (int32_t i = 1; i < g->n_values; i++) {
+        source f = {0};
+        if (exported(&g->values[i], owner)) choose_rows(names, &g->values[i], &f);
+        any |= f.kept != NULL;
+    }
+    return any;
+}
+
 /* Tensors of all weights; out NULL: only counts them. */
 static graft_status collect(shared *all, int owner, const graft_active_method *names, graft_tensor_out *out, source *from, int64_t *n, graft_error *err)
 {
@@ -74,19 +116,25 @@ static graft_status collect(shared *all, int owner, const graft_active_method *n
     for (int32_t i = 1; i < all->graph->n_values; i++) {
         const graft_value_info *v = &all->graph->values[i];
         if (!exported(v, owner)) continue;
+        const int split = v->shape.rank == 3 && graft_adapter_part(all->arena, names, v->name, 0) != NULL; /* one tensor for each entry of the first axis */
         const int at = graft_store_find(all->store, v->name);
         if (at < 0) return graft_fail(err, GRAFT_INTERNAL, v->name, "the weight to save is not in the store");
         const graft_shape shape = graft_store_shape(all->store, at);
-        const int64_t bytes = graft_shape_elements(&shape, (const int64_t[GRAFT_SYMBOLS]){0}) * 4, parts = graft_layout_parts(all->layouts, v->name, &v->shape);
+        const int64_t bytes = graft_shape_elements(&shape, (const int64_t[GRAFT_SYMBOLS]){0}) * 4, parts = split ? v->shape.dims[0] : graft_layout_parts(all->layouts, v->name, &v->shape);
         for (int64_t k = 0; k < parts; k++, (*n)++) {
             graft_stored_part part;
-            if (graft_layout_part(all->arena, all->layouts, v->name, &v->shape, k, &part)) return graft_fail(err, GRAFT_NO_MEMORY, v->name, "no memory to save the weights");
-            if ((part.transposed || all->dtype != GRAFT_F32 || v->shape.dtype != GRAFT_F32) && bytes > all->largest) all->largest = bytes;
+            if (split) part = (graft_stored_part){.name = v->name, .rank = 2, .dims = {v->shape.dims[1], v->shape.dims[2]}, .first = k * v->shape.dims[1] * v->shape.dims[2], .elements = v->shape.dims[1] * v->shape.dims[2]};
+            else if (graft_layout_part(all->arena, all->layouts, v->name, &v->shape, k, &part)) return graft_fail(err, GRAFT_NO_MEMORY, v->name, "no memory to save the weights");
+            source rows = {.part = part};
+            choose_rows(names, v, &rows);
+            if (rows.kept && bytes > all->turned_bytes) all->turned_bytes = bytes;
+            if ((rows.kept || part.transposed || all->dtype != GRAFT_F32 || v->shape.dtype != GRAFT_F32) && bytes > all->largest) all->largest = bytes;
             if (part.transposed && 4 * part.elements > all->turned_bytes) all->turned_bytes = 4 * part.elements;
             if (!out) continue;
             source *f = &from[*n];
-            *f = (source){.all = all, .index = at, .part = part};
-            const char *name = graft_adapter_name(all->arena, names, part.name);
+            *f = rows;
+            f->all = all, f->index = at;
+            const char *name = split ? graft_adapter_part(all->arena, names, v->name, k) : graft_adapter_name(all->arena, names, part.name);
             if (!name) return graft_fail(err, GRAFT_NO_MEMORY, v->name, "no memory to save the weights");
             out[*n] = (graft_tensor_out){.name = name, .dtype = all->dtype, .rank = f->part.rank, .read = read_piece, .ctx = f};
             memcpy(out[*n].dims, f->part.dims, sizeof f->part.dims);

@@ -12,6 +12,10 @@ graft_status graft_export_weights(const graft_graph *g, const graft_store *s, in
 int graft_adapter_owns(const graft_value_info *v, int index);
 /* Name in a method's adapter file of a leaf (names NULL: the leaf's own). NULL without memory. */
 const char *graft_adapter_name(graft_arena *a, const graft_active_method *names, const char *leaf);
+/* Of a parameter that the file holds in parts, the name of one; NULL: it is one tensor. names may be NULL. */
+const char *graft_adapter_part(graft_arena *a, const graft_active_method *names, const char *leaf, int64_t part);
+/* Does the method's file hold only a part of some parameter? */
+int graft_export_is_partial(const graft_graph *g, int owner, const graft_active_method *names);
 /* object as indented JSON with sorted keys into dir/name. */
 graft_status graft_export_json(const char *dir, const char *name, const graft_json *object, graft_error *err);
 

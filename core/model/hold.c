@@ -63,7 +63,7 @@ static int is_linear(const graft_graph *g, const graft_value_info *leaf)
     int32_t n;
     const graft_site *sites = graft_graph_sites(g, &n);
     for (int32_t i = 0; i < n; i++)
-        if (sites[i].weight.id && !strcmp(graft_graph_info(g, sites[i].weight)->name, leaf->name)) return sites[i].role != GRAFT_ROLE_HEAD && sites[i].role != GRAFT_ROLE_ROUTER;
+        if (sites[i].weight.id && !strcmp(graft_graph_info(g, sites[i].weight)->name, leaf->name)) return sites[i].role != GRAFT_ROLE_HEAD && sites[i].role != GRAFT_ROLE_ROUTER && sites[i].role != GRAFT_ROLE_EMBED;
     return 0;
 }
 

@@ -16,6 +16,8 @@ static graft_status copy_back(const graft_graph *g, const graft_store *from, gra
         const graft_value_info *v = &g->values[i];
         if (v->place != GRAFT_PLACE_WEIGHT || v->node >= 0 || v->from_method >= 0) continue;
         const int a = graft_store_find(from, v->name), b = graft_store_find(to, v->name);
+        if (a >= 0 && b < 0 && v->role == GRAFT_ROLE_HEAD)
+            return graft_fail(err, GRAFT_UNSUPPORTED, v->name, "an adapter that becomes part of the base changes the head or the embedding, which are one weight here: merge it with `graft export` first, and train on the merged model");
         if (a < 0 || b < 0) continue;
         const int64_t bytes = graft_store_tensor_bytes(from, a);
         if (graft_store_tensor_bytes(to, b) != bytes)
@@ -36,7 +38,7 @@ graft_status graft_model_merge_first(const graft_model *m, graft_store *s, uint6
     plain.base_dtype = GRAFT_F32;
     graft_graph *forward = NULL;
     graft_store *own = NULL;
-    graft_status status = graft_model_graph(&plain, m->merged, m->n_merged, GRAFT_FOR_FORWARD, &forward, err);
+    graft_status status = graft_model_graph(&plain, m->merged, m->n_merged, GRAFT_FOR_MERGE, &forward, err);
     if (!status) status = graft_graph_prepare(forward, graft_store_device(s), 0, 0, err);
     if (!status) status = graft_store_new(graft_store_device(s), &own, err);
     if (!status) status = graft_store_add_graph(own, forward, one, err);

@@ -26,9 +26,22 @@ typedef struct tensors {
     int n_methods, method; /* method: whose start runs */
 } tensors;
 
+/* "lm_head.weight" of a model whose head is its embedding: the site's weight has another name. */
+static const char *shared_name(const tensors *t, const char *name)
+{
+    static const char tail[] = ".weight";
+    const size_t n = strlen(name), k = sizeof tail - 1;
+    for (int32_t i = 0; n > k && !strcmp(name + n - k, tail) && i < t->base.n_sites; i++) {
+        const graft_site *s = t->base.sites[i];
+        if (s->weight.id && strlen(s->path) == n - k && !strncmp(s->path, name, n - k)) return graft_graph_info(t->graph, s->weight)->name;
+    }
+    return name;
+}
+
 static graft_status locate(const tensors *t, const char *name, int64_t n, int *at, graft_error *err)
 {
     *at = graft_store_find(t->store, name);
+    if (*at < 0) *at = graft_store_find(t->store, shared_name(t, name));
     if (*at < 0) return graft_fail(err, GRAFT_INTERNAL, name, "a method asked for a tensor that the model does not have");
     const graft_shape shape = graft_store_shape(t->store, *at);
     if (graft_shape_elements(&shape, (const int64_t[GRAFT_SYMBOLS]){0}) != n) return graft_fail(err, GRAFT_INTERNAL, name, "a method expected %lld numbers in this tensor", (long long)n);
@@ -61,6 +74,8 @@ static graft_status write_tensor(graft_tensors *base, const char *name, int64_t 
     const tensors *t = (tensors *)base;
     int at = -1;
     graft_status status = locate(t, name, n, &at, err);
+    if (!status && graft_store_find(t->store, name) < 0)
+        return graft_fail(err, GRAFT_UNSUPPORTED, name, "the method begins by changing this weight, which is the model's embedding too: choose other modules, or another start");
     if (!status && graft_graph_info(t->graph, graft_graph_find(t->graph, name))->from_method < 0) status = pin(t, name, err);
     if (!status && graft_store_shape(t->store, at).dtype != GRAFT_F32)
         return graft_fail(err, GRAFT_INTERNAL, name, "a method began by changing a weight that is held as %s, but does not say so (changes)", graft_dtype_name(graft_store_shape(t->store, at).dtype));

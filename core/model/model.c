@@ -125,6 +125,8 @@ graft_status graft_model_tokenizer(const graft_model *m, graft_tokenizer **out, 
 typedef struct inputs {
     graft_model_inputs model;
     graft_value label_rows;
+    graft_value rows;   /* [labelled, d] of the hidden states */
+    graft_value logits; /* [labelled, vocab] before scale and cap, where a method changes the head; else null: the head is a product fused with what follows */
 } inputs;
 
 static graft_status make_inputs(const graft_model *m, graft_graph *g, inputs *in, graft_error *err)
@@ -147,21 +149,38 @@ static graft_status make_inputs(const graft_model *m, graft_graph *g, inputs *in
 }
 
 /* Rows of hidden that get a loss or logits, times the head. */
-static void make_logits(graft_graph *g, const inputs *in, const graft_model_outputs *out)
+static graft_value make_logits(graft_graph *g, const inputs *in, const graft_model_outputs *out)
 {
     graft_builder *b = g->builder;
-    graft_value z = graft_gemm(b, graft_gather(b, out->hidden, in->label_rows), out->head, graft_null_value(), 0, 1, out->scale);
+    graft_value z = in->logits;
+    if (!z.id) z = graft_gemm(b, in->rows, out->head, graft_null_value(), 0, 1, out->scale);
+    else if (out->scale != 1.0) z = graft_scale(b, z, out->scale);
     if (out->softcap > 0) z = graft_scale(b, graft_tanh(b, graft_scale(b, z, 1 / out->softcap)), out->softcap);
-    graft_graph_output(g, "logits", z);
+    return z;
 }
 
-/* Returns what gradients start from, or for LOSS the plain loss, whose rows are read too. */
+/* What linear_cross_entropy/1 gives, of logits z [labelled, vocab] that stand: the loss [1], and nll [labelled]. */
+static graft_value loss_of_logits(graft_graph *g, graft_value z, graft_value labels, graft_value weight, graft_value *nll)
+{
+    graft_builder *b = g->builder;
+    const int64_t vocab = graft_graph_info(g, z)->shape.dims[1], row[] = {1, vocab}, column[] = {GRAFT_DIM_LABELLED, 1}, flat[] = {GRAFT_DIM_LABELLED}, one[] = {1, 1};
+    const graft_value label = graft_reshape(b, labels, 2, column), zero = graft_cast(b, graft_fill(b, 2, one, 0.0), GRAFT_I32);
+    const graft_value mine = graft_equal(b, graft_reshape(b, graft_iota(b, vocab), 2, row), label), counted = graft_affine(b, graft_less(b, label, zero), -1.0, 1.0);
+    const graft_value top = b->api->detach(b, graft_amax(b, z, 1)), total = graft_sum(b, graft_exp(b, graft_sub(b, z, top)), 1);
+    const graft_value own = graft_sum(b, graft_mul(b, mine, z), 1);
+    *nll = graft_reshape(b, graft_mul(b, counted, graft_sub(b, graft_add(b, top, graft_ln(b, total)), own)), 1, flat);
+    return graft_sum(b, graft_mul(b, weight, *nll), 0);
+}
+
+/* What gradients start from. */
 static graft_value make_loss(const graft_model *m, graft_graph *g, const inputs *in, const graft_model_outputs *out, graft_purpose purpose)
 {
     const int64_t labelled[] = {GRAFT_DIM_LABELLED};
     graft_builder *b = g->builder;
     const graft_value labels = graft_graph_input(g, "labels", GRAFT_I32, 1, labelled), weight = graft_graph_input(g, "label_weight", GRAFT_F32, 1, labelled);
-    const graft_value plain = graft_linear_cross_entropy(b, graft_gather(b, out->hidden, in->label_rows), out->head, labels, weight, out->softcap, out->scale);
+    graft_value nll = graft_null_value(), plain;
+    if (in->logits.id) plain = loss_of_logits(g, make_logits(g, in, out), labels, weight, &nll);
+    else plain = graft_linear_cross_entropy(b, in->rows, out->head, labels, weight, out->softcap, out->scale), nll = b->api->output(b, plain, 1);
     const graft_value penalty = purpose == GRAFT_FOR_TRAIN ? graft_graph_penalty(g) : graft_null_value();
     const double balance = graft_balance_weight(m);
     const graft_value experts = balance > 0.0 ? graft_balance_loss(g) : graft_null_value();
@@ -170,7 +189,8 @@ static graft_value make_loss(const graft_model *m, graft_graph *g, const inputs 
     if (penalty.id) loss = graft_add(b, loss, penalty);
     if (experts.id) loss = graft_add(b, loss, graft_scale(b, experts, balance));
     graft_graph_output(g, "loss", loss);
-    return purpose == GRAFT_FOR_TRAIN ? loss : plain;
+    if (purpose == GRAFT_FOR_LOSS) graft_graph_output(g, "nll", nll);
+    return loss;
 }
 
 static int trains_something(const graft_graph *g)
@@ -182,18 +202,14 @@ static int trains_something(const graft_graph *g)
 
 static graft_status add_objective(const graft_model *m, graft_graph *g, const inputs *in, const graft_model_outputs *out, graft_purpose purpose, graft_error *err)
 {
-    if (purpose == GRAFT_FOR_FORWARD || purpose == GRAFT_FOR_GENERATE) {
-        make_logits(g, in, out);
+    if (purpose == GRAFT_FOR_FORWARD || purpose == GRAFT_FOR_MERGE || purpose == GRAFT_FOR_GENERATE) {
+        graft_graph_output(g, "logits", make_logits(g, in, out));
         const graft_status status = graft_graph_narrow(g, in->label_rows, err);
         return !status && purpose == GRAFT_FOR_GENERATE ? graft_graph_cache_attention(g, err) : status;
     }
     const graft_value loss = make_loss(m, g, in, out, purpose);
-    if (purpose == GRAFT_FOR_LOSS) {
-        graft_graph_output(g, "nll", g->builder->api->output(g->builder, loss, 1));
-        return graft_graph_narrow(g, in->label_rows, err);
-    }
     const graft_status status = graft_graph_narrow(g, in->label_rows, err);
-    if (status) return status;
+    if (status || purpose == GRAFT_FOR_LOSS) return status;
     if (!trains_something(g)) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "the tuning method trains no weight of this model; choose other modules or another method");
     return graft_graph_autodiff(g, loss, err);
 }
@@ -224,6 +240,21 @@ static int wants_apart(const graft_model *m, graft_graph *g, const graft_model_o
     return found;
 }
 
+/* Does a method change the head or the embedding, which are one weight? Merged, each needs its own. */
+static int changes_tied(graft_graph *g, const graft_model_outputs *out)
+{
+    int32_t n_sites, n_paths;
+    int n = 0, found = 0;
+    const graft_site *sites = graft_graph_sites(g, &n_sites);
+    graft_graph_active(g, &n);
+    for (int i = 0; i < n; i++) {
+        const char *const *paths = graft_graph_changed_sites(g, i, &n_paths);
+        for (int32_t k = 0; k < n_paths; k++)
+            for (int32_t j = 0; j < n_sites; j++) found |= sites[j].weight.id == out->head.id && sites[j].role != GRAFT_ROLE_OTHER && !strcmp(sites[j].path, paths[k]);
+    }
+    return found && graft_graph_info(g, out->head)->role == GRAFT_ROLE_EMBED;
+}
+
 /* The configuration with a head of its own; NULL without memory. */
 static const graft_config *apart_config(const graft_model *m)
 {
@@ -232,7 +263,7 @@ static const graft_config *apart_config(const graft_model *m)
     return o ? graft_config_new(m->arena, graft_config_name(m->config), o) : NULL;
 }
 
-/* *apart: set when the graph has to be built anew with a head of its own; NULL: it is. */
+/* *apart: set when the graph has to be built anew with a head of its own; NULL: it is, where the architecture has one. */
 static graft_status build(const graft_model *m, const graft_config *config, graft_graph *g, graft_purpose purpose, int *apart, graft_error *err)
 {
     inputs in;
@@ -246,7 +277,12 @@ static graft_status build(const graft_model *m, const graft_config *config, graf
         if (apart) return *apart = 1, GRAFT_OK;
         return graft_fail(err, GRAFT_UNSUPPORTED, m->path, "this model's head is its embedding, and its architecture has no other: an adapter cannot train one of them whole");
     }
-    if (!status) status = graft_graph_check_selectors(g, err);
+    if (!status) {
+        in.rows = graft_gather(g->builder, out.hidden, in.label_rows);
+        in.logits = graft_graph_head(g, in.rows, out.head);
+        status = graft_graph_check_selectors(g, err);
+    }
+    if (!status && apart && purpose == GRAFT_FOR_MERGE && changes_tied(g, &out)) return *apart = 1, GRAFT_OK;
     if (!status) status = add_objective(m, g, &in, &out, purpose, err);
     if (status) return status;
     graft_graph_prune(g);

@@ -32,9 +32,10 @@ void         graft_model_close(graft_model *m);
 graft_status graft_model_tokenizer(const graft_model *m, graft_tokenizer **out, graft_error *err);
 
 /* What a graph is for. TRAIN: loss and gradients accumulated into "grad:*". LOSS: "loss" and per-row "nll" only. GENERATE: "logits" [labelled, vocab] of
- * label_rows with a key/value cache. FORWARD: the same logits without a cache.
+ * label_rows with a key/value cache. FORWARD: the same logits without a cache. MERGE: as FORWARD, with a head of its own where a method changes the head or the
+ * embedding and they are one weight.
  * Inputs: tokens, positions [tokens] i32; sequences [sequences, 4] i32; label_rows [labelled] i32; and for TRAIN and LOSS labels [labelled] i32, label_weight [labelled] f32. */
-typedef enum graft_purpose { GRAFT_FOR_TRAIN, GRAFT_FOR_LOSS, GRAFT_FOR_GENERATE, GRAFT_FOR_FORWARD } graft_purpose;
+typedef enum graft_purpose { GRAFT_FOR_TRAIN, GRAFT_FOR_LOSS, GRAFT_FOR_GENERATE, GRAFT_FOR_FORWARD, GRAFT_FOR_MERGE } graft_purpose;
 
 graft_status graft_model_graph(const graft_model *m, const graft_active_method *methods, int n_methods, graft_purpose purpose, graft_graph **out, graft_error *err);
 

@@ -18,7 +18,24 @@ static void merge_one(graft_graph *g, graft_value leaf, graft_value merged, int 
     *any = 1;
 }
 
-/* A graph of its own: for each linear site W -> W', assigned back to W. 1 in *any when a method changes some site. */
+/* The head and the token table are one weight, and something changes one of them. */
+static int is_shared(const graft_site *sites, int32_t n, int32_t i)
+{
+    int others = 0;
+    for (int32_t k = 0; k < n; k++) others += k != i && sites[k].weight.id == sites[i].weight.id;
+    return others;
+}
+
+static graft_value base_weight(graft_graph *g, const graft_graph *model, const graft_site *site)
+{
+    const graft_value_info *w = graft_graph_info(model, site->weight);
+    graft_param p = {.size = (uint32_t)sizeof p, .role = site->role, .start = GRAFT_START_CHECKPOINT, .rank = w->shape.rank};
+    memcpy(p.dims, w->shape.dims, sizeof p.dims);
+    char *name = graft_arena_printf(g->arena, "/%s", w->name); /* of the whole model, whatever path is open */
+    return name ? g->builder->api->param(g->builder, name, &p) : graft_null_value();
+}
+
+/* A graph of its own: for each site W -> W', assigned back to W. 1 in *any when a method changes some site. */
 static graft_status merge_graph(const graft_graph *model, graft_graph *g, int *any, graft_error *err)
 {
     int32_t n;
@@ -26,15 +43,16 @@ static graft_status merge_graph(const graft_graph *model, graft_graph *g, int *a
     graft_builder *b = g->builder;
     for (int32_t i = 0; i < n && !g->error.code; i++) {
         graft_site site = sites[i];
-        if (site.role == GRAFT_ROLE_EXPERT) continue; /* a stack: no method changes it */
-        const graft_param p = {(uint32_t)sizeof p, site.role, GRAFT_START_CHECKPOINT, 0.0, 2, {site.out, site.in, 0, 0}};
+        const graft_value w = base_weight(g, model, &site);
         b->api->push(b, site.path, -1);
-        const graft_value w = b->api->param(b, "weight", &p);
         const graft_param q = {(uint32_t)sizeof q, site.role, GRAFT_START_CHECKPOINT, 0.0, 1, {site.out, 0, 0, 0}};
         const graft_value bias = site.bias.id ? b->api->param(b, "bias", &q) : graft_null_value();
         b->api->pop(b);
         site.weight = w, site.bias = bias;
-        merge_one(g, w, graft_graph_merge_site(g, &site, w), any);
+        const graft_value merged = graft_graph_merge_site(g, &site, w);
+        if (merged.id != w.id && is_shared(sites, n, i) && !g->error.code)
+            return graft_fail(err, GRAFT_UNSUPPORTED, site.path, "the adapter changes this module alone, but the model's head is its embedding and its architecture has no other: it cannot be merged; keep the adapter beside the model");
+        merge_one(g, w, merged, any);
         if (site.bias.id) merge_one(g, bias, graft_graph_merge_bias(g, &site, bias), any);
     }
     return graft_graph_check(g, err);

@@ -7,6 +7,7 @@
 #include "core/base/file.h"
 #include "core/graph/overlap.h"
 #include "core/model/hold.h"
+#include "core/train/after.h"
 #include "core/train/neftune.h"
 #include "core/train/replan.h"
 #include "core/train/trainer.h"
@@ -217,6 +218,17 @@ int64_t graft_train_resident(void)
     return ((int64_t)in_memory * sysconf(_SC_PAGESIZE) + step - 1) / step * step;
 }
 
+/* Of methods that look at each update: a copy of the gradient and two numbers more for each parameter of theirs. */
+static int64_t watched(const graft_train_job *job, const graft_graph *g)
+{
+    const int64_t none[GRAFT_SYMBOLS] = {0};
+    int64_t n = 0;
+    for (int i = 0; i < job->n_methods; i++)
+        for (int32_t k = 1; graft_after_watches(&job->methods[i]) && k < g->n_values; k++)
+            if (g->values[k].node < 0 && g->values[k].place == GRAFT_PLACE_WEIGHT && g->values[k].from_method == i) n += graft_shape_elements(&g->values[k].shape, none);
+    return 3 * n * (int64_t)sizeof(float);
+}
+
 static graft_status measure(const graft_train_job *job, const graft_train_graphs *g, const int64_t capacity[GRAFT_SYMBOLS], const int64_t eval_capacity[GRAFT_SYMBOLS], graft_memory *m, graft_error *err)
 {
     int64_t arena = 0, all_state = 0;
@@ -227,6 +239,7 @@ static graft_status measure(const graft_train_job *job, const graft_train_graphs
     if (!s) s = add_program(job, g->update.norm, none, m, &arena, NULL, NULL, err);
     if (!s) s = add_program(job, g->update.step, none, m, &arena, &all_state, NULL, err);
     m->optimiser = all_state > m->gradients ? all_state - m->gradients : 0;
+    m->optimiser += watched(job, g->train);
     m->activations += arena;
     m->total = m->host + m->weights + m->gradients + m->optimiser + m->activations + m->workspace;
     m->layers = 0;

@@ -2,7 +2,7 @@
  *
  *   checkpoint-N/  adapter or model files, tokenizer files     as at the end of training: usable by itself; of several methods
  *                  METHOD/ .., adapters.json                   each its folder, and their list
- *                  optimiser.safetensors                       what the optimiser keeps: "adam_m:NAME" .. (optim.h); not with save_only_model
+ *                  optimiser.safetensors                       what the optimiser keeps: "adam_m:NAME" .. (optim.h), and what methods do: "kept:METHOD:NAME"; not with save_only_model
  *                  trainer_state.json, trainer_log.jsonl       the log so far
  *                  training_state.json                         counters and sums, see put_counters; not with save_only_model
  *                  training_args.json                          the arguments of the run
@@ -11,6 +11,7 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/log.h"
+#include "core/train/after.h"
 #include "core/train/checkpoint.h"
 #include "core/train/trainer.h"
 
@@ -35,28 +36,38 @@ graft_journal_moment graft_trainer_moment(const graft_trainer *t)
 typedef struct stored {
     const graft_store *store;
     int index;
+    const float *data; /* or this, where a method keeps it */
 } stored;
 
 static graft_status read_piece(void *ctx, int64_t offset, void *to, int64_t bytes, graft_error *err)
 {
     const stored *s = ctx;
+    if (s->data) return memcpy(to, (const char *)s->data + offset, (size_t)bytes), GRAFT_OK;
     return graft_store_read_part(s->store, s->index, offset, to, bytes, err);
 }
 
 static graft_status write_optimiser(const graft_trainer *t, const char *dir, graft_error *err)
 {
     const int all = graft_store_count(t->store);
-    int64_t n = 0;
-    graft_tensor_out *out = graft_calloc((size_t)all + 1, sizeof *out);
-    stored *from = graft_calloc((size_t)all + 1, sizeof *from);
+    const char *name;
+    const float *data;
+    int64_t n = 0, count;
+    int n_kept = 0;
+    while (graft_after_kept(t, n_kept, &name, &data, &count)) n_kept++;
+    graft_tensor_out *out = graft_calloc((size_t)(all + n_kept) + 1, sizeof *out);
+    stored *from = graft_calloc((size_t)(all + n_kept) + 1, sizeof *from);
     char *path = graft_path_join(dir, OPTIMISER);
     for (int i = 0; out && from && i < all; i++) {
         if (!graft_optim_is_state(graft_store_name(t->store, i))) continue;
         const graft_shape shape = graft_store_shape(t->store, i);
-        from[n] = (stored){t->store, i};
+        from[n] = (stored){.store = t->store, .index = i};
         out[n] = (graft_tensor_out){.name = graft_store_name(t->store, i), .dtype = shape.dtype, .rank = shape.rank, .read = read_piece, .ctx = &from[n]};
         memcpy(out[n].dims, shape.dims, sizeof out[n].dims);
         n++;
+    }
+    for (int i = 0; out && from && graft_after_kept(t, i, &name, &data, &count); i++, n++) {
+        from[n] = (stored){.data = data};
+        out[n] = (graft_tensor_out){.name = name, .dtype = GRAFT_F32, .rank = 1, .dims = {count}, .read = read_piece, .ctx = &from[n]};
     }
     const graft_status s = out && from && path ? graft_safetensors_write(path, out, n, err) : graft_fail(err, GRAFT_NO_MEMORY, dir, "no memory to save the optimiser");
     graft_free(path);
@@ -257,6 +268,10 @@ static graft_status take_optimiser(graft_trainer *t, const char *dir, graft_erro
     graft_status s = path ? graft_weights_open(path, &w, err) : graft_fail(err, GRAFT_NO_MEMORY, dir, "out of memory");
     for (int i = 0; !s && i < graft_store_count(t->store); i++)
         if (graft_optim_is_state(graft_store_name(t->store, i))) s = take_tensor(t, w, graft_store_name(t->store, i), path, err);
+    for (int64_t i = 0; !s && i < graft_weights_count(w); i++) {
+        const graft_weight_info *kept = graft_weights_at(w, i);
+        if (!strncmp(kept->name, GRAFT_KEPT, sizeof GRAFT_KEPT - 1)) s = graft_after_restore(t, kept->name, graft_weights_elements(kept), kept, err);
+    }
     graft_weights_close(w);
     graft_free(path);
     return s;

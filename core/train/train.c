@@ -8,6 +8,7 @@
 #include "core/base/file.h"
 #include "core/base/log.h"
 #include "core/model/hold.h"
+#include "core/train/after.h"
 #include "core/train/checkpoint.h"
 #include "core/train/replan.h"
 #include "core/train/trainer.h"
@@ -137,9 +138,11 @@ static graft_status update(graft_trainer *t, double *loss, double *norm, double 
     if (!isfinite(*loss)) return diverged(t, *rate, err);
     s = graft_trainer_saved(t, err);
     if (s) return s;
+    for (int i = 0; i < t->job->n_methods; i++)
+        if (graft_after_watches(&t->job->methods[i])) t->graphs.update.watch = graft_after_take, t->graphs.update.watcher = t;
     s = graft_update_run(&t->graphs.update, &o->optim, t->step + 1, *rate, norm, err);
     if (s && !isfinite(*norm)) return diverged(t, *rate, err);
-    return s;
+    return s ? s : graft_after_run(t, t->step, err);
 }
 
 /* ---- evaluation ------------------------------------------------------------------------------------------------------------ */
@@ -377,6 +380,7 @@ static void release(graft_trainer *t)
 {
     graft_error unheard = GRAFT_ERROR_INIT; /* an earlier one is being said */
     graft_trainer_saved(t, &unheard);
+    graft_after_free(t);
     graft_exec_free(t->train);
     graft_exec_free(t->eval);
     graft_train_graphs_free(&t->graphs);

@@ -25,6 +25,7 @@ typedef struct graft_train_graphs {
 } graft_train_graphs;
 
 typedef struct graft_saving graft_saving; /* saver.c */
+typedef struct graft_after graft_after;   /* after.c */
 
 typedef struct graft_trainer {
     const graft_train_job *job;
@@ -53,6 +54,7 @@ typedef struct graft_trainer {
     int64_t worse;                      /* evaluations since the best one */
     int stopped;                        /* early */
     graft_saving *saving;            /* a checkpoint that is being written, or NULL */
+    graft_after *after;              /* what methods that look at updates keep; NULL: none does */
 } graft_trainer;
 
 /* ---- plan.c ---- */

@@ -148,9 +148,11 @@ graft_status graft_update_run(graft_update *u, const graft_update_options *o, in
     if (s) return s;
     *norm = sqrt((double)sum);
     if (!isfinite(*norm)) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "the norm of the gradients is %s", isnan(*norm) ? "not a number" : "infinite");
+    const double factor = o->max_grad_norm > 0 ? fmin(1.0, o->max_grad_norm / (*norm + 1e-6)) : 1.0;
     s = prepare(u, o, t, err);
+    if (!s && u->watch) s = u->watch(u->watcher, factor, err);
     if (s) return s;
-    fill_hyper(u, o, t, rate, o->max_grad_norm > 0 ? fmin(1.0, o->max_grad_norm / (*norm + 1e-6)) : 1.0);
+    fill_hyper(u, o, t, rate, factor);
     s = graft_exec_set(u->run_step, "hyper", u->hyper, (int64_t)sizeof *u->hyper * GRAFT_OPTIM_NUMBERS * u->n_leaves, err);
     return s ? s : graft_exec_run(u->run_step, none, 0, 0, err);
 }

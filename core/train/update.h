@@ -29,6 +29,8 @@ typedef struct graft_update {
     graft_update_leaf *leaves; /* rows of hyper; names are the step graph's */
     float *hyper;
     int32_t n_leaves;
+    graft_status (*watch)(void *ctx, double factor, graft_error *err); /* before the step, while the gradients are in the store: times factor they are what it uses; NULL: nobody looks */
+    void *watcher;
 } graft_update;
 
 /* A weight of the training graph that gets a gradient; 0 for other values. */

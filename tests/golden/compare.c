@@ -3,6 +3,7 @@
 
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/model/export.h"
 #include "core/model/layout.h"
 
 #include <math.h>
@@ -58,14 +59,17 @@ static const char *name_of(const graft_weight_info *t, const char *kind, const c
     return !strncmp(t->name, kind, k) && t->name[k] == '.' && !strncmp(t->name + k + 1, prefix, p) ? t->name + k + 1 + p : NULL;
 }
 
-/* PEFT's name of a wrapped linear's own bias is that of a module inside it. */
-static const char *plain(const char *name, char out[512])
+/* The leaf that the method's file calls prefix + name. */
+static const char *leaf_of(golden_model *m, const char *prefix, const char *name)
 {
-    static const char inner[] = ".base_layer";
-    const char *at = strstr(name, inner);
-    if (!at) return name;
-    snprintf(out, 512, "%.*s%s", (int)(at - name), name, at + sizeof inner - 1);
-    return out;
+    char full[1200];
+    snprintf(full, sizeof full, "%s%s", prefix, name);
+    for (int32_t i = 1; *prefix && m->n_methods && i < m->train->n_values; i++) {
+        const graft_value_info *v = &m->train->values[i];
+        const char *file = graft_adapter_owns(v, 0) ? graft_adapter_name(m->arena, &m->methods[0], v->name) : NULL;
+        if (file && !strcmp(file, full)) return v->name;
+    }
+    return name;
 }
 
 static void compare_one(golden_model *m, const graft_weight_info *t, const char *quantity, const char *stored, double tolerance)
@@ -86,8 +90,7 @@ void golden_compare_tensors(golden_model *m, const golden_expected *x, const cha
     for (int64_t i = 0; i < graft_weights_count(x->w); i++) {
         const graft_weight_info *t = graft_weights_at(x->w, i);
         const char *name = name_of(t, kind, prefix);
-        char own[512];
-        if (name) compare_one(m, t, kind, plain(name, own), tolerance);
+        if (name) compare_one(m, t, kind, leaf_of(m, prefix, name), tolerance);
     }
 }
 
@@ -163,9 +166,9 @@ void golden_compare_gradients(golden_model *m, const golden_expected *x, const c
     for (int64_t i = 0; *prefix && i < graft_weights_count(x->w); i++) { /* an adapter's file knows no layouts */
         const graft_weight_info *t = graft_weights_at(x->w, i);
         const char *name = name_of(t, "grad", prefix);
-        char stored[600], plain_name[512];
+        char stored[1100];
         if (!name) continue;
-        snprintf(stored, sizeof stored, "grad:%s", plain(name, plain_name));
+        snprintf(stored, sizeof stored, "grad:%s", leaf_of(m, prefix, name));
         compare_one(m, t, "gradients", stored, 2e-5 * largest);
         compared++;
     }

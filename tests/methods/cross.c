@@ -45,6 +45,7 @@ static const trial trials[] = {
     {"dora", "lora", "{\"lora_rank\": 4, \"use_dora\": true}", 1, 1, 1e-2},
     {"pissa", "lora", "{\"lora_rank\": 4, \"pissa_init\": true, \"pissa_iter\": -1}", 1, 1, 1e-3},
     {"olora", "lora", "{\"lora_rank\": 4, \"init_lora_weights\": \"olora\"}", 1, 1, 1e-3},
+    {"lora ends", "lora", "{\"lora_rank\": 4, \"lora_target\": \"embed,head\"}", 1, 1, 1e-2},
     {"adalora", "adalora", "{\"init_r\": 4, \"orth_reg_weight\": 0.1}", 1, 1, 1e-2},
     {"ia3", "ia3", "{}", 1, 1, 3e-2},
     {"houlsby", "adapter", "{\"adapter_type\": \"houlsby\", \"reduction_factor\": 4}", 1, 0, 1e-2},
@@ -291,6 +292,7 @@ static void check_merge(rig *r, const trial *t, const graft_dataset *d, double l
         ck_assert_msg(status == GRAFT_UNSUPPORTED && err.message[0], "%s merged although it cannot", t->name);
         return;
     }
+    if (status && strstr(err.message, "the model's head is its embedding")) return; /* merged with a head of its own: tests/methods/sites.c */
     ck_assert_msg(!status, "%s: %s", t->name, err.message);
     ck_assert_ok(graft_path_remove(dir, &err));
     ck_assert_ok(graft_model_save(r->model, r->graph, r->store, NULL, dir, GRAFT_F32, 0, &err));

@@ -26,9 +26,10 @@ typedef struct lora {
     const graft_config *select;                        /* holds the selector of sites ...                                          */
     const char *key;                                   /* ... at this key: the user's lora_target, or a saved adapter's target_modules */
     const graft_json *layers, *ranks, *alphas, *whole; /* layers_to_transform, rank_pattern, alpha_pattern, modules_to_save; NULL: none */
+    const graft_json *fused;                           /* target_parameters: a list, or NULL                                              */
     int64_t rank;
     int64_t iterations; /* of PiSSA's decomposition; 0: until it stands */
-    double alpha, dropout, ratio;
+    double alpha, dropout, ratio, embedding_rate; /* the last two: LoRA+, factors on the rates of B and of the token table's B */
     int rslora, dora, excludes, saved, output_bias; /* output_bias: B has a bias, PEFT's lora_bias */
     lora_bias bias;
     lora_init init;
@@ -39,6 +40,17 @@ typedef struct lora {
 /* lora.c */
 uint64_t lora_hash(const char *path);
 const lora_site *lora_site_at(const lora *m, const char *path); /* NULL: got no LoRA */
+int lora_chosen(const lora *m, graft_builder *b, const graft_site *s);
+int64_t lora_rank_at(const lora *m, graft_builder *b, const char *path);
+double lora_scale_at(const lora *m, graft_builder *b, const char *path);
+void lora_remember(lora *m, graft_builder *b, const char *path);
+
+/* experts.c: routed experts, one by one or fused. */
+graft_value lora_experts(void *run, graft_builder *b, const graft_site *s, graft_value x, graft_value ids, graft_value y);
+graft_value lora_merge_experts(const lora *m, graft_builder *b, const graft_site *s, graft_value w);
+int lora_file_part(void *run, const char *weight, int64_t part, char *out, size_t room);
+int lora_fused_site(const lora *m, const char *path);
+int lora_fused_name(const lora *m, const char *weight, char *out, size_t room); /* of a fused parameter in the file; 0: it is none */
 
 /* Next name of "q_proj, v_proj"; NULL at the end. (peft.c) */
 const char *lora_next_name(const char *at, size_t *bytes);

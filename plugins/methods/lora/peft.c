@@ -65,7 +65,7 @@ static void read_init(lora *m, const graft_config *c)
 
 graft_status lora_read(lora *m, const graft_config *c, graft_error *err)
 {
-    static const char *const unknown[] = {"layer_replication", "target_parameters", "trainable_token_indices", "alora_invocation_tokens", "use_qalora", "use_bdlora", "arrow_config", "kasa_config", "eva_config", "corda_config", "lora_ga_config", "velora_config", "monteclora_config"};
+    static const char *const unknown[] = {"layer_replication", "trainable_token_indices", "alora_invocation_tokens", "use_qalora", "use_bdlora", "arrow_config", "kasa_config", "eva_config", "corda_config", "lora_ga_config", "velora_config", "monteclora_config"};
     for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
         if (!off(c->api->value(c, unknown[i])))
             return m->host->fail(err, GRAFT_UNSUPPORTED, m->saved ? "adapter_config.json" : unknown[i], "this LoRA uses %s, which this method cannot do; merge it with PEFT and use the merged model", unknown[i]);
@@ -78,6 +78,7 @@ graft_status lora_read(lora *m, const graft_config *c, graft_error *err)
     m->ranks = patterns_of(c, "rank_pattern");
     m->alphas = patterns_of(c, "alpha_pattern");
     m->whole = list_of(c, "modules_to_save");
+    m->fused = list_of(c, "target_parameters");
     m->excludes = !off(c->api->value(c, "exclude_modules"));
     read_init(m, c);
     if (m->saved) return GRAFT_OK;
@@ -142,13 +143,14 @@ static graft_status write_targets(const lora *m, graft_writer *w, int32_t n, con
     size_t bytes = 0, room = 1, used = 0;
     int words = 1;
     for (int32_t i = 0; i < n; i++) {
-        words = words && word_for(target, sites[i], &bytes);
+        words = words && (lora_fused_site(m, sites[i]) || word_for(target, sites[i], &bytes));
         room += strlen(sites[i]) + 1;
     }
     const char **names = host->alloc(host->ctx, ((size_t)n + 1) * sizeof *names, sizeof(char *));
     char *text = host->alloc(host->ctx, room, 1);
     int32_t count = 0;
     for (int32_t i = 0; names && text && i < n; i++) {
+        if (lora_fused_site(m, sites[i])) continue; /* target_parameters says it */
         const char *name = words ? word_for(target, sites[i], &bytes) : sites[i];
         if (!words) bytes = strlen(name);
         int known = 0;
@@ -223,6 +225,7 @@ graft_status lora_save(void *run, graft_writer *w, int32_t n_sites, const char *
     write_init(m, w);
     write_names(m, w, "modules_to_save", m->whole);
     write_names(m, w, "exclude_modules", m->excludes ? m->select->api->value(m->select, "exclude_modules") : NULL);
+    write_names(m, w, "target_parameters", m->fused);
     write_value(w, "layers_to_transform", m->layers);
     api->null(w, "layers_pattern");
     api->value(w, "rank_pattern", m->ranks ? m->ranks : &empty);

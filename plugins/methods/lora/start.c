@@ -223,9 +223,15 @@ static graft_status write_named(const work *j, const char *name, const double *f
     return status;
 }
 
-/* m = row lengths of the base weight */
+/* m = row lengths of the base weight; of the token table, column lengths */
 static graft_status lengths(work *j, graft_error *err)
 {
+    if (j->s->role == GRAFT_ROLE_EMBED) {
+        for (int64_t p = 0; p < j->columns; p++) j->a[p] = 0.0;
+        for (int64_t i = 0; i < j->rows * j->columns; i++) j->a[i % j->columns] += (double)j->w[i] * (double)j->w[i];
+        for (int64_t p = 0; p < j->columns; p++) j->a[p] = sqrt(j->a[p]);
+        return write_named(j, "lora_magnitude_vector", j->a, j->columns, err);
+    }
     for (int64_t i = 0; i < j->rows; i++) {
         double sum = 0.0;
         for (int64_t p = 0; p < j->columns; p++) sum += (double)j->w[i * j->columns + p] * (double)j->w[i * j->columns + p];
@@ -261,7 +267,7 @@ static graft_status start_site(work *j, graft_error *err)
     snprintf(name, sizeof name, "%s.weight", j->s->path);
     graft_status status = j->w && j->a && j->b ? j->t->api->read(j->t, name, (int64_t)n, j->w, err) : h->fail(err, GRAFT_NO_MEMORY, name, "no memory for starting values");
     if (!status && j->m->dora) status = lengths(j, err);
-    if (!status && j->m->init >= LORA_INIT_PISSA) status = decompose(j, err);
+    if (!status && j->m->init >= LORA_INIT_PISSA && j->s->role != GRAFT_ROLE_EMBED) status = decompose(j, err); /* a table starts as ever, as in PEFT */
     h->release(h->ctx, j->w);
     h->release(h->ctx, j->a);
     h->release(h->ctx, j->b);
@@ -277,7 +283,8 @@ graft_status lora_start(void *run, graft_tensors *t, graft_error *err)
         const graft_site *s = t->sites[i];
         const lora_site *known = lora_site_at(m, s->path);
         if (!known) return m->host->fail(err, GRAFT_INTERNAL, s->path, "this site got no LoRA while the graph was built");
-        work j = {.m = m, .t = t, .s = s, .rows = s->out, .columns = s->in, .r = known->rank, .scale = known->scale};
+        const int table = s->role == GRAFT_ROLE_EMBED;
+        work j = {.m = m, .t = t, .s = s, .rows = table ? s->in : s->out, .columns = table ? s->out : s->in, .r = known->rank, .scale = known->scale};
         status = start_site(&j, err);
     }
     return status;

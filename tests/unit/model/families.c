@@ -408,14 +408,15 @@ START_TEST(every_method_builds_on_every_family)
 }
 END_TEST
 
-START_TEST(an_adapter_on_routed_experts_is_refused)
+START_TEST(routed_experts_take_what_has_a_hook_for_them)
 {
     const graft_loaded *method;
-    const graft_entry *lora = graft_registry_find(registry, GRAFT_KIND_METHOD, "lora");
-    ck_assert_ok(graft_plugin_load(lora, &method, &err));
-    ck_assert_int_eq(train_graph(graft_test_fixture("arch/mixtral"), method, "lora", "{\"lora_target\": \"w1\"}"), GRAFT_BAD_INPUT);
-    ck_assert_msg(strstr(err.message, "chooses the routed experts of model.layers.0.block_sparse_moe.experts.w1") != NULL, "%s", err.message);
-    ck_assert_int_eq(train_graph(graft_test_fixture("arch/mixtral"), method, "lora", "{\"lora_target\": \"q_proj,gate\"}"), GRAFT_OK);
+    ck_assert_ok(graft_plugin_load(graft_registry_find(registry, GRAFT_KIND_METHOD, "adalora"), &method, &err));
+    ck_assert_int_eq(train_graph(graft_test_fixture("arch/mixtral"), method, "adalora", "{\"lora_target\": \"w1\"}"), GRAFT_BAD_INPUT);
+    ck_assert_msg(strstr(err.message, "chooses the routed experts model.layers.0.block_sparse_moe.experts.w1") != NULL, "%s", err.message);
+    ck_assert_int_eq(train_graph(graft_test_fixture("arch/mixtral"), method, "adalora", "{\"lora_target\": \"q_proj,gate\"}"), GRAFT_OK);
+    ck_assert_ok(graft_plugin_load(graft_registry_find(registry, GRAFT_KIND_METHOD, "lora"), &method, &err));
+    ck_assert_int_eq(train_graph(graft_test_fixture("arch/mixtral"), method, "lora", "{\"lora_target\": \"w1\"}"), GRAFT_OK);
 }
 END_TEST
 
@@ -429,7 +430,7 @@ static void cases(TCase *tc)
     tcase_add_test(tc, gguf_files_hold_the_same_models);
     tcase_add_test(tc, any_setting_may_be_wrong);
     tcase_add_test(tc, every_method_builds_on_every_family);
-    tcase_add_test(tc, an_adapter_on_routed_experts_is_refused);
+    tcase_add_test(tc, routed_experts_take_what_has_a_hook_for_them);
 }
 
 int main(void) { return graft_test_main("families", cases); }
