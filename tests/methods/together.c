@@ -194,6 +194,34 @@ START_TEST(eight_bits_resumed)
 }
 END_TEST
 
+/* AdaLoRA's ranks, and what it knows of their worth, go on bit for bit; the files hold the ranks that are left, and are read. */
+START_TEST(ranks_resumed)
+{
+    make_world("methods-ranks");
+    graft_weights *w = NULL;
+    static const char schedule[] = "init_r=4", ends[] = "target_r=2", waits[] = "tinit=1";
+    expect_status(0, graft("train", at("@/run.yaml"), "--output_dir", at("@/whole"), "max_steps=6", "finetuning_type=adalora", schedule, ends, waits, "tfinal=1", "lora_target=q_proj,v_proj"));
+    expect_status(0, graft("train", at("@/run.yaml"), "--output_dir", at("@/again"), "max_steps=6", "finetuning_type=adalora", schedule, ends, waits, "tfinal=1", "lora_target=q_proj,v_proj", at("resume_from_checkpoint=@/whole/checkpoint-5")));
+    same("whole", "again", "adapter_model.safetensors");
+    same("whole", "again", "adapter_config.json");
+    same("whole", "again", "checkpoint-6/optimiser.safetensors");
+    ck_assert_ok(graft_weights_open(at("@/whole/adapter_model.safetensors"), &w, &err));
+    int64_t ranks = 0, sites = 0;
+    for (int64_t i = 0; i < graft_weights_count(w); i++) {
+        const graft_weight_info *t = graft_weights_at(w, i);
+        if (strstr(t->name, "lora_E")) ranks += t->dims[0], sites++;
+    }
+    graft_weights_close(w);
+    ck_assert_msg(sites > 0 && ranks <= 2 * sites, "%lld ranks are left at %lld sites", (long long)ranks, (long long)sites);
+    char model[4096];
+    snprintf(model, sizeof model, "%s", at("@/model"));
+    loss_of(model, at("adapter_name_or_path=@/whole"), NULL);
+    expect_status(0, graft("export", at("--model_name_or_path=@/model"), at("--adapter_name_or_path=@/whole"), at("--export_dir=@/merged")));
+    expect_status(1, graft("train", at("@/run.yaml"), "--output_dir", at("@/no"), "max_steps=6", "finetuning_type=adalora", schedule, ends, "tinit=5", "tfinal=1"));
+    expect_said(said_err, "leaves no update of max_steps in which ranks could be taken away");
+}
+END_TEST
+
 /* GaLore by LLaMA-Factory's keys: fewer bytes of optimiser in the plan, a run that goes on bit for bit across a change of directions. */
 START_TEST(galore)
 {
@@ -225,6 +253,7 @@ static void cases(TCase *tc)
     tcase_add_test(tc, refused_together);
     tcase_add_test(tc, tied_heads);
     tcase_add_test(tc, eight_bits_resumed);
+    tcase_add_test(tc, ranks_resumed);
     tcase_add_test(tc, galore);
     tcase_add_test(tc, on_top_of_others);
     tcase_add_test(tc, chosen_by_name);

@@ -163,7 +163,7 @@ graft_value lora_experts(void *run, graft_builder *b, const graft_site *s, graft
     lora *m = run;
     int64_t rows[GRAFT_MAX_RANK], all[GRAFT_MAX_RANK];
     const pair p = pair_of(m, b, s);
-    if (!p.a.id) return y;
+    if (!p.a.id) return m->spared = 1, y;
     b->api->shape(b, x, rows);
     b->api->shape(b, y, all);
     if (m->dropout > 0 && rows[1] != all[1]) { /* each expert drops of its own */

@@ -117,13 +117,14 @@ static int is_tail(const char *path, const char *name, size_t bytes)
 }
 
 /* The user's own word for the site, when it is a tail of its path: PEFT understands these as we do. */
-static const char *word_for(const graft_json *target, const char *path, size_t *bytes)
+static const char *word_for(const lora *m, const graft_json *target, const char *path, size_t *bytes)
 {
     for (const graft_json *v = target->type == GRAFT_JSON_ARRAY ? target->child : target; v; v = target->type == GRAFT_JSON_ARRAY ? v->next : NULL) {
         if (v->type != GRAFT_JSON_TEXT) continue;
         for (const char *at = lora_next_name(v->text, bytes); at; at = lora_next_name(at + *bytes, bytes)) {
             const char *dot = strrchr(path, '.');
             if ((*bytes == 3 && !strncmp(at, "all", 3)) || (*bytes == 10 && !strncmp(at, "all-linear", 10))) {
+                if (m->spared) dot = NULL;
                 *bytes = strlen(dot ? dot + 1 : path);
                 return dot ? dot + 1 : path;
             }
@@ -143,7 +144,7 @@ static graft_status write_targets(const lora *m, graft_writer *w, int32_t n, con
     size_t bytes = 0, room = 1, used = 0;
     int words = 1;
     for (int32_t i = 0; i < n; i++) {
-        words = words && (lora_fused_site(m, sites[i]) || word_for(target, sites[i], &bytes));
+        words = words && (lora_fused_site(m, sites[i]) || word_for(m, target, sites[i], &bytes));
         room += strlen(sites[i]) + 1;
     }
     const char **names = host->alloc(host->ctx, ((size_t)n + 1) * sizeof *names, sizeof(char *));
@@ -151,7 +152,7 @@ static graft_status write_targets(const lora *m, graft_writer *w, int32_t n, con
     int32_t count = 0;
     for (int32_t i = 0; names && text && i < n; i++) {
         if (lora_fused_site(m, sites[i])) continue; /* target_parameters says it */
-        const char *name = words ? word_for(target, sites[i], &bytes) : sites[i];
+        const char *name = words ? word_for(m, target, sites[i], &bytes) : sites[i];
         if (!words) bytes = strlen(name);
         int known = 0;
         for (int32_t k = 0; k < count; k++) known |= strlen(names[k]) == bytes && !strncmp(names[k], name, bytes);
