@@ -35,7 +35,7 @@ static const graft_arg model_args[] = {
     {"use_v1_kernels", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_SAME, "alternative fused kernels while training", "the kernels are graft's own"},
     {"infer_dtype", GRAFT_ARG_TEXT, "auto", "auto|float16|bfloat16|float32", GRAFT_ARG_ACTS, "number type at inference and export", NULL},
     {"hf_hub_token", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "Hugging Face login token, else HF_TOKEN", NULL},
-    {"ms_hub_token", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_SAME, "ModelScope login token", "nothing is downloaded here"},
+    {"ms_hub_token", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "ModelScope login token, else MODELSCOPE_API_TOKEN", NULL},
     {"om_hub_token", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_SAME, "Modelers login token", "nothing is downloaded here"},
     {"print_param_status", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_SAME, "list parameters with type and trainability", "`graft plan` lists what is trained"},
     {"trust_remote_code", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_SAME, "allow code from model repositories", "no code of a model folder is ever run"},

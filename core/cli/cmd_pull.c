@@ -23,7 +23,7 @@ graft_status graft_pull_path(graft_cli *c, const char *key, const char *name, co
     *path = name;
     if (graft_path_exists(name)) return GRAFT_OK;
     if (!graft_hub_is_name(name)) return graft_fail(err, GRAFT_BAD_INPUT, key, "there is no folder or file '%s'; name a Hugging Face folder, a .gguf file, or a model of the hub as ORG/NAME", name);
-    char *here = graft_hub_find(GRAFT_HUB_MODEL, name, revision);
+    char *here = graft_hub_find(graft_hub_usual(), GRAFT_HUB_MODEL, name, revision);
     const int whole = here && graft_hub_whole(here);
     if (here && (whole || offline())) *path = graft_arena_copy(c->arena, here, strlen(here));
     graft_free(here);
@@ -31,22 +31,15 @@ graft_status graft_pull_path(graft_cli *c, const char *key, const char *name, co
     if (offline() || !strchr(name, '/')) /* one word is more often a folder's name than one of the hub's old models */
         return graft_fail(err, GRAFT_BAD_INPUT, key, "there is no folder or file '%s', and no model of that name among those of the hub on this machine; fetch it with `graft pull %s`%s", name, name, offline() ? " where there is a network (here HF_HUB_OFFLINE is set)" : "");
     graft_log(GRAFT_LOG_INFO, "'%s' is not on this machine: it is fetched from the hub (HF_HUB_OFFLINE=1 forbids that)", name);
-    const graft_pull how = {.kind = GRAFT_HUB_MODEL, .name = name, .revision = revision};
+    const graft_pull how = {.site = graft_hub_usual(), .kind = GRAFT_HUB_MODEL, .name = name, .revision = revision};
     return graft_pull_repository(c, &how, path, err);
 }
 
-/* What an entry names on the hub; NULL: it has a file, or lies elsewhere. */
-static const char *hub_name(const graft_json *entry)
-{
-    if (text_at(entry, "file_name")) return NULL;
-    return text_at(entry, "hf_hub_url") ? text_at(entry, "hf_hub_url") : text_at(entry, "ms_hub_url");
-}
-
 /* Its files of that split are all here. */
-static int has_files(const graft_json *entry, const char *name)
+static int has_files(const graft_json *entry, graft_hub_site site, const char *name)
 {
     graft_error ignored = GRAFT_ERROR_INIT;
-    char **files = NULL, *dir = graft_hub_find(GRAFT_HUB_DATASET, name, NULL);
+    char **files = NULL, *dir = graft_hub_find(site, GRAFT_HUB_DATASET, name, NULL);
     size_t n = 0;
     const int all = dir && !graft_hub_files(dir, text_at(entry, "subset"), text_at(entry, "split"), text_at(entry, "folder"), &files, &n, &ignored);
     graft_dir_list_free(files, n);
@@ -59,13 +52,14 @@ graft_status graft_pull_datasets(graft_cli *c, const char *names, graft_error *e
     graft_registry *r = NULL;
     const char *folder;
     char name[4096];
+    graft_hub_site site = GRAFT_HUB_HUGGINGFACE;
     if (graft_cli_registry(c, &r, err)) return err->code;
     while (!offline() && graft_load_name(&names, name)) {
         const graft_entry *e = graft_registry_find(r, GRAFT_KIND_DATASET, name);
-        const char *hub = e ? hub_name(e->json) : NULL;
-        if (!hub || has_files(e->json, hub)) continue;
+        const char *hub = e ? graft_hub_of_entry(e->json, &site) : NULL;
+        if (!hub || has_files(e->json, site, hub)) continue;
         graft_log(GRAFT_LOG_INFO, "dataset '%s' is not on this machine: %s is fetched from the hub (HF_HUB_OFFLINE=1 forbids that)", name, hub);
-        const graft_pull how = {.kind = GRAFT_HUB_DATASET, .name = hub, .entry = e->json};
+        const graft_pull how = {.site = site, .kind = GRAFT_HUB_DATASET, .name = hub, .entry = e->json};
         if (graft_pull_repository(c, &how, &folder, err)) return err->code;
     }
     return GRAFT_OK;
@@ -103,7 +97,7 @@ static graft_status pull_named(graft_cli *c, graft_error *err)
     for (size_t i = 0; i < 2; i++) {
         const char *list = graft_args_text(c->args, models[i]);
         while (graft_load_name(&list, name)) {
-            const graft_pull how = {.kind = GRAFT_HUB_MODEL, .name = name, .revision = i ? NULL : graft_args_text(c->args, "model_revision")};
+            const graft_pull how = {.site = graft_hub_usual(), .kind = GRAFT_HUB_MODEL, .name = name, .revision = i ? NULL : graft_args_text(c->args, "model_revision")};
             if (!graft_path_exists(name) && pull_one(c, &how, err)) return err->code;
         }
     }
@@ -111,7 +105,8 @@ static graft_status pull_named(graft_cli *c, graft_error *err)
         const char *list = graft_args_text(c->args, sets[i]);
         while (graft_load_name(&list, name)) {
             const graft_entry *e = graft_registry_find(r, GRAFT_KIND_DATASET, name);
-            const graft_pull how = {.kind = GRAFT_HUB_DATASET, .name = e ? hub_name(e->json) : NULL, .entry = e ? e->json : NULL};
+            graft_pull how = {.kind = GRAFT_HUB_DATASET, .entry = e ? e->json : NULL};
+            how.name = e ? graft_hub_of_entry(e->json, &how.site) : NULL;
             if (how.name && pull_one(c, &how, err)) return err->code;
         }
     }
@@ -126,20 +121,20 @@ static graft_status run(graft_cli *c, graft_error *err)
     const char *word = c->n_words ? c->words[0] : "it";
     if (offline()) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "HF_HUB_OFFLINE is set, so nothing is fetched; unset it to fetch %s", word);
     if (!c->n_words) return pull_named(c, err);
-    graft_pull how = {.kind = GRAFT_HUB_MODEL, .name = word, .revision = graft_args_text(c->args, "model_revision"), .patterns = c->words + 1, .n_patterns = c->n_words - 1};
+    graft_pull how = {.site = graft_hub_usual(), .kind = GRAFT_HUB_MODEL, .name = word, .revision = graft_args_text(c->args, "model_revision"), .patterns = c->words + 1, .n_patterns = c->n_words - 1};
     if (!strncmp(word, "datasets/", 9) && strchr(word + 9, '/')) how.kind = GRAFT_HUB_DATASET, how.name = word + 9;
     else if (!strchr(word, '/')) {
         if (graft_cli_registry(c, &r, err)) return err->code;
         const graft_entry *e = graft_registry_find(r, GRAFT_KIND_DATASET, word);
-        if (e && !hub_name(e->json)) return graft_fail(err, GRAFT_BAD_INPUT, e->layer, "dataset \"%s\" names nothing on the hub: its entry has no hf_hub_url, or a file of its own", word);
-        if (e) how.kind = GRAFT_HUB_DATASET, how.name = hub_name(e->json), how.entry = e->json, how.revision = NULL;
+        if (e && !graft_hub_of_entry(e->json, &how.site)) return graft_fail(err, GRAFT_BAD_INPUT, e->layer, "dataset \"%s\" names nothing on the hub: its entry has no hf_hub_url, or a file of its own", word);
+        if (e) how.kind = GRAFT_HUB_DATASET, how.name = graft_hub_of_entry(e->json, &how.site), how.entry = e->json, how.revision = NULL;
     }
     return pull_one(c, &how, err);
 }
 
 const graft_command graft_command_pull = {
     .name = "pull",
-    .summary = "fetches models, adapters and datasets of the Hugging Face hub",
+    .summary = "fetches models, adapters and datasets of the Hugging Face hub or ModelScope",
     .usage = "Usage: graft pull ORG/NAME [FILE ...] [--model_revision REV]     a model or adapter\n"
              "       graft pull datasets/ORG/NAME [FILE ...]                  a dataset's repository\n"
              "       graft pull NAME --dataset_dir DIR                        what the entry NAME of dataset_info.json needs\n"
@@ -151,7 +146,7 @@ const graft_command graft_command_pull = {
              "the folder is printed. What is there is not fetched again, and a download that was cut short goes on. Size and, where the hub\n"
              "knows it, SHA-256 are checked. Only data is fetched: no pickle, no programs. HF_TOKEN or --hf_hub_token opens private and\n"
              "gated repositories. train, chat and others fetch a model or dataset by themselves when it is named and not here;\n"
-             "HF_HUB_OFFLINE=1 forbids that.\n",
+             "HF_HUB_OFFLINE=1 forbids that. With USE_MODELSCOPE_HUB=1 names are ModelScope's (MODELSCOPE_CACHE, MODELSCOPE_API_TOKEN).\n",
     .positional = 1,
     .run = run,
 };

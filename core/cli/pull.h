@@ -1,4 +1,4 @@
-/* core/cli/pull.h - fetches a repository of the Hugging Face hub into the folders that Python's tools share (core/data/hub.h). */
+/* core/cli/pull.h - fetches a repository of the Hugging Face hub, or of ModelScope, into the folders that Python's tools share (core/data/hub.h). */
 #ifndef CORE_CLI_PULL_H
 #define CORE_CLI_PULL_H
 
@@ -6,8 +6,9 @@
 #include "core/data/hub.h"
 
 typedef struct graft_pull {
+    graft_hub_site site;
     graft_hub_kind kind;
-    const char *name, *revision; /* revision NULL: main */
+    const char *name, *revision; /* revision NULL: main, or master */
     const graft_json *entry;     /* a dataset's: its files of that subset and split; NULL: all of its data */
     const char *const *patterns; /* files to fetch, as "*.gguf"; none: those that graft reads */
     size_t n_patterns;

@@ -26,6 +26,22 @@ int graft_hub_env_on(const char *name)
     return 0;
 }
 
+graft_hub_site graft_hub_usual(void) { return graft_hub_env_on("USE_MODELSCOPE_HUB") ? GRAFT_HUB_MODELSCOPE : GRAFT_HUB_HUGGINGFACE; }
+
+static const char *text_at(const graft_json *entry, const char *key)
+{
+    const graft_json *v = graft_json_get(entry, key);
+    return v && v->type == GRAFT_JSON_TEXT && v->bytes ? v->text : NULL;
+}
+
+const char *graft_hub_of_entry(const graft_json *entry, graft_hub_site *site)
+{
+    const char *face = text_at(entry, "hf_hub_url"), *scope = text_at(entry, "ms_hub_url");
+    *site = scope && (!face || graft_hub_usual() == GRAFT_HUB_MODELSCOPE) ? GRAFT_HUB_MODELSCOPE : GRAFT_HUB_HUGGINGFACE;
+    if (text_at(entry, "file_name")) return NULL;
+    return *site == GRAFT_HUB_MODELSCOPE ? scope : face;
+}
+
 int graft_hub_is_name(const char *text)
 {
     const size_t n = strlen(text);
@@ -72,11 +88,24 @@ static int cache_folder(char *out, size_t room)
     return n > 0 && (size_t)n < room;
 }
 
-char *graft_hub_folder(graft_hub_kind kind, const char *name)
+/* MODELSCOPE_CACHE/models/ORG/NAME */
+static char *scope_folder(graft_hub_kind kind, const char *name)
+{
+    char path[4096];
+    const char *said = env("MODELSCOPE_CACHE"), *user = env("HOME"), *slash = strchr(name, '/');
+    if (!said && !user) return NULL;
+    int n = snprintf(path, sizeof path, "%s%s/%s/", said ? said : user, said ? "" : "/.cache/modelscope/hub", kind == GRAFT_HUB_MODEL ? "models" : "datasets");
+    for (const char *p = name; *p && n < (int)sizeof path - 8; p++) n += snprintf(path + n, sizeof path - (size_t)n, *p == '.' && (!slash || p > slash) ? "___" : "%c", *p);
+    return n < (int)sizeof path - 8 ? graft_path_join("", path) : NULL;
+}
+
+char *graft_hub_folder(graft_hub_site site, graft_hub_kind kind, const char *name)
 {
     char cache[3000], part[128];
     const char *slash = strchr(name, '/');
-    if (!graft_hub_is_name(name) || !cache_folder(cache, sizeof cache)) return NULL;
+    if (!graft_hub_is_name(name)) return NULL;
+    if (site == GRAFT_HUB_MODELSCOPE) return scope_folder(kind, name);
+    if (!cache_folder(cache, sizeof cache)) return NULL;
     if (slash) snprintf(part, sizeof part, "%s--%.*s--%s", kind == GRAFT_HUB_MODEL ? "models" : "datasets", (int)(slash - name), name, slash + 1);
     else snprintf(part, sizeof part, "%s--%s", kind == GRAFT_HUB_MODEL ? "models" : "datasets", name);
     return graft_path_join(cache, part);
@@ -98,12 +127,17 @@ static int read_ref(const char *folder, const char *revision, char commit[41])
     return is_commit(commit);
 }
 
-char *graft_hub_find(graft_hub_kind kind, const char *name, const char *revision)
+char *graft_hub_find(graft_hub_site site, graft_hub_kind kind, const char *name, const char *revision)
 {
     char commit[41] = "", path[4096];
-    char *folder = graft_hub_folder(kind, name), *found = NULL;
+    char *folder = graft_hub_folder(site, kind, name), *found = NULL;
     const char *wanted = revision && *revision ? revision : "main";
     if (!folder) return NULL;
+    if (site == GRAFT_HUB_MODELSCOPE) {
+        if (graft_path_is_dir(folder)) return folder;
+        graft_free(folder);
+        return NULL;
+    }
     if (is_commit(wanted)) snprintf(commit, sizeof commit, "%s", wanted);
     else if (graft_hub_is_inside(wanted)) read_ref(folder, wanted, commit);
     if (is_commit(commit) && snprintf(path, sizeof path, "%s/snapshots/%s", folder, commit) < (int)sizeof path && graft_path_is_dir(path)) found = graft_path_join("", path);

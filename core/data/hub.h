@@ -1,9 +1,12 @@
-/* core/data/hub.h - models and datasets of the Hugging Face hub that are on this machine, in the folders that Python's tools share:
+/* core/data/hub.h - models and datasets of a hub that are on this machine, in the folders that Python's tools share:
  *
  *   HF_HUB_CACHE (or HF_HOME/hub, or ~/.cache/huggingface/hub)
  *     models--ORG--NAME/refs/main                      the commit that the branch had when it was fetched
  *     models--ORG--NAME/snapshots/COMMIT/config.json   a link to ../../blobs/ETAG
  *     datasets--ORG--NAME/...                          the same
+ *   MODELSCOPE_CACHE (or ~/.cache/modelscope/hub)
+ *     models/ORG/NAME/config.json                      ModelScope's: no revisions; a dot in NAME is ___
+ *     datasets/ORG/NAME/...                            the same
  *
  * Nothing here uses the network; core/cli/pull.h fetches. */
 #ifndef CORE_DATA_HUB_H
@@ -14,6 +17,13 @@
 typedef enum graft_hub_kind { GRAFT_HUB_MODEL,
                               GRAFT_HUB_DATASET } graft_hub_kind;
 
+typedef enum graft_hub_site { GRAFT_HUB_HUGGINGFACE,
+                              GRAFT_HUB_MODELSCOPE } graft_hub_site;
+
+/* Where a model's name belongs: ModelScope when USE_MODELSCOPE_HUB is on. */
+graft_hub_site graft_hub_usual(void);
+/* What a dataset's entry without a file names there (LLaMA-Factory's rule for hf_hub_url and ms_hub_url), or NULL. */
+const char *graft_hub_of_entry(const graft_json *entry, graft_hub_site *site);
 /* Can this be a name on the hub? "ORG/NAME", or "NAME" of the few old ones. */
 int graft_hub_is_name(const char *text);
 /* Is it a path of parts that stays inside its folder: no "..", no "/" in front, nothing hidden from a listing? */
@@ -21,9 +31,9 @@ int graft_hub_is_inside(const char *path);
 /* A truth in the environment, as Python's hub library reads it: 1, ON, YES or TRUE. */
 int graft_hub_env_on(const char *name);
 /* Path of the repository's folder; NULL: out of memory, or nothing says where the home is. [graft_free] */
-char *graft_hub_folder(graft_hub_kind kind, const char *name);
-/* The folder of its files at the revision (NULL: main); NULL: it is not here. [graft_free] */
-char *graft_hub_find(graft_hub_kind kind, const char *name, const char *revision);
+char *graft_hub_folder(graft_hub_site site, graft_hub_kind kind, const char *name);
+/* The folder of its files at the revision (NULL: main; ModelScope's have none); NULL: it is not here. [graft_free] */
+char *graft_hub_find(graft_hub_site site, graft_hub_kind kind, const char *name, const char *revision);
 /* Does a model's or adapter's folder have all of its weights? */
 int graft_hub_whole(const char *dir);
 

@@ -14,7 +14,8 @@
 #include <math.h>
 #include <string.h>
 
-enum { ROW_MAX = 256 << 20 };
+enum { ROW_MAX = 256 << 20,
+       PAST = 1 << 20 }; /* bytes of rows that are read past */
 
 /* One row being read. */
 typedef struct reading {
@@ -237,19 +238,35 @@ int64_t graft_parquet_tell(const graft_parquet *p) { return p->row; }
 
 int64_t graft_parquet_rows(const graft_parquet *p) { return p->rows; }
 
+/* Reads rows for nobody until so many were read: what reading would refuse on the way is refused as well. */
+static graft_status read_past(graft_parquet *p, int64_t row, graft_error *err)
+{
+    const graft_json *ignored;
+    graft_arena *a = NULL;
+    graft_status status = GRAFT_OK;
+    while (!status && p->row < row) {
+        const int64_t before = p->row;
+        if (graft_arena_bytes(a) > PAST || !a) {
+            graft_arena_free(a);
+            if (!(a = graft_arena_new())) return graft_fail(err, GRAFT_NO_MEMORY, p->path, "out of memory for a record");
+        }
+        status = graft_parquet_row(p, a, &ignored, err);
+        if (status && p->row > before) status = GRAFT_OK; /* one that was bad by itself */
+    }
+    graft_arena_free(a);
+    return status;
+}
+
 graft_status graft_parquet_seek(graft_parquet *p, int64_t row, graft_error *err)
 {
     int64_t group = 0, from = 0;
+    graft_error late = GRAFT_ERROR_INIT;
     if (row < 0 || row > p->rows) return graft_fail(err, GRAFT_BAD_INPUT, p->path, "the file has no row %lld", (long long)row);
-    p->group = -1, p->left = 0, p->row = row;
-    p->late = (graft_error)GRAFT_ERROR_INIT;
     while (group < p->n_groups && from + p->group_rows[group] <= row) from += p->group_rows[group++];
-    p->group = group - 1; /* the next one is begun by the next row */
-    if (row == from) return GRAFT_OK;
-    begin_group(p, group);
-    p->left -= row - from;
-    for (int i = 0; i < p->n_leaves; i++)
-        if (parquet_leaf_skip(p, &p->leaves[i], row - from, &p->late)) break;
+    p->group = group - 1, p->left = 0, p->row = from; /* the next one is begun by the next row */
+    p->late = late;
+    read_past(p, row, &late);
+    p->late = late, p->row = row;
     return GRAFT_OK;
 }
 

@@ -261,17 +261,3 @@ graft_status parquet_leaf_take(graft_parquet *p, parquet_leaf *l, int has, parqu
     return !bad ? GRAFT_OK : bad < 0 ? damaged(p, l, err, "a page has fewer values than entries, or one outside of its bounds")
                                      : no_memory(p, err);
 }
-
-/* 1: more entries of this row may come. */
-static int more_entries(const parquet_leaf *l) { return l->peeked || l->entries || l->left; }
-
-graft_status parquet_leaf_skip(graft_parquet *p, parquet_leaf *l, int64_t rows, graft_error *err)
-{
-    parquet_value v;
-    for (int64_t gone = 0; gone < rows || more_entries(l);) {
-        if (parquet_leaf_peek(p, l, err)) return err->code;
-        if (!l->rep && gone++ == rows) break; /* the first entry of the row to go on with stays */
-        if (parquet_leaf_take(p, l, l->def == l->max_def, &v, err)) return err->code;
-    }
-    return GRAFT_OK;
-}

@@ -125,8 +125,6 @@ void parquet_leaf_begin(graft_parquet *p, parquet_leaf *l, const parquet_chunk *
 graft_status parquet_leaf_peek(graft_parquet *p, parquet_leaf *l, graft_error *err);
 /* Takes the entry that was peeked; has: with its value. */
 graft_status parquet_leaf_take(graft_parquet *p, parquet_leaf *l, int has, parquet_value *v, graft_error *err);
-/* Goes on behind so many rows. */
-graft_status parquet_leaf_skip(graft_parquet *p, parquet_leaf *l, int64_t rows, graft_error *err);
 /* "column "x", row group 2: SENTENCE" */
 graft_status parquet_refuse(const graft_parquet *p, const parquet_leaf *l, graft_status code, graft_error *err, const char *sentence);
 

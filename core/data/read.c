@@ -478,9 +478,9 @@ int graft_load_name(const char **list, char name[4096])
 static graft_status find_remote(graft_load *l, const graft_entry *e, char **path)
 {
     const char *script = text_at(e->json, "script_url"), *cloud = text_at(e->json, "cloud_file_name"), *modelers = text_at(e->json, "om_hub_url");
-    const char *name = text_at(e->json, "hf_hub_url") && !graft_hub_env_on("USE_MODELSCOPE_HUB") ? text_at(e->json, "hf_hub_url") : text_at(e->json, "ms_hub_url");
-    if (!name) name = text_at(e->json, "hf_hub_url");
-    if (name && (*path = graft_hub_find(GRAFT_HUB_DATASET, name, NULL))) return GRAFT_OK;
+    graft_hub_site site;
+    const char *name = graft_hub_of_entry(e->json, &site);
+    if (name && (*path = graft_hub_find(site, GRAFT_HUB_DATASET, name, NULL))) return GRAFT_OK;
     if (name) return graft_fail(l->err, GRAFT_BAD_INPUT, e->layer, "dataset \"%s\" is \"%.120s\" of the hub and is not on this machine; fetch it with `graft pull %s`", e->name, name, e->name);
     if (script)
         return graft_fail(l->err, GRAFT_UNSUPPORTED, e->layer, "dataset \"%s\" is made by a program (script_url \"%.120s\"), and no data's own code is run here; convert it to a .jsonl file once and give the entry its file_name", e->name, script);

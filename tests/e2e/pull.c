@@ -236,6 +236,42 @@ START_TEST(datasets)
 }
 END_TEST
 
+START_TEST(modelscope)
+{
+    static const char set[] = "{\"Code\": 200, \"Data\": {\"Id\": 12}}", tree[] = "{\"Code\": 200, \"Data\": {\"Files\": [{\"Path\": \"data\", \"Type\": \"tree\"}, {\"Path\": \"data/train.jsonl\", \"Type\": \"blob\", \"Size\": 3}, {\"Path\": \"data/test.jsonl\", \"Type\": \"blob\", \"Size\": 3}]}}";
+    static char files[2000];
+    static hub_route r[] = {{.target = "/api/v1/models/org/ti.ny/repo/files?Revision=master&Recursive=True", .body = files}, {.target = "/api/v1/models/org/ti.ny/repo?Revision=master&FilePath=config.json", .body = "{}", .bytes = 2}, {.target = "/api/v1/models/org/ti.ny/repo?Revision=master&FilePath=model.safetensors", .body = weights, .bytes = sizeof weights - 1, .cut = 20}, {.target = "/api/v1/datasets/org/talk", .body = set, .bytes = sizeof set - 1}, {.target = "/api/v1/datasets/12/repo/tree?Revision=master&Root=/&Recursive=True&PageNumber=1&PageSize=200", .body = tree, .bytes = sizeof tree - 1}, {.target = "/api/v1/datasets/org/talk/repo?Source=SDK&Revision=master&FilePath=data%2Ftrain.jsonl", .body = "{}\n", .bytes = 3}};
+    hub("e2e-pull-modelscope", ROUTES(r));
+    setenv("MODELSCOPE_DOMAIN", text("http://127.0.0.1:%d", port), 1);
+    setenv("MODELSCOPE_CACHE", in_world("scope"), 1);
+    setenv("MODELSCOPE_API_TOKEN", "other", 1);
+    setenv("USE_MODELSCOPE_HUB", "1", 1);
+    snprintf(files, sizeof files, "{\"Code\": 200, \"Data\": {\"Files\": [{\"Path\": \"config.json\", \"Type\": \"blob\", \"Size\": 2}, {\"Path\": \"model.safetensors\", \"Type\": \"blob\", \"Size\": %zu, \"Sha256\": \"%s\"}, {\"Path\": \"run.py\", \"Type\": \"blob\", \"Size\": 2}]}}", sizeof weights - 1, sum_of_weights);
+    r[0].bytes = strlen(files);
+    expect_status(0, graft("pull", "org/ti.ny"));
+    expect_said(said_out, "scope/models/org/ti___ny\n");
+    expect_text(in_world("scope/models/org/ti___ny/model.safetensors"), weights);
+    expect_text(in_world("scope/models/org/ti___ny/config.json"), "{}");
+    ck_assert_int_eq(asked("FilePath=model.safetensors range=bytes=20- token=other"), 1);
+    hub_server_forget();
+    expect_status(0, graft("pull", "org/ti.ny"));
+    ck_assert_int_eq(asked("GET"), 1);
+    expect_status(1, graft("tokenize", "--model_name_or_path", "org/ti.ny"));
+    expect_said(said_err, "scope/models/org/ti___ny");
+    ck_assert_ok(graft_dir_make(in_world("data"), &err));
+    put_text(in_world("data/dataset_info.json"), "{\"talk\": {\"hf_hub_url\": \"no/where\", \"ms_hub_url\": \"org/talk\"}}\n");
+    expect_status(0, graft("pull", "talk", "--dataset_dir", in_world("data")));
+    expect_text(in_world("scope/datasets/org/talk/data/train.jsonl"), "{}\n");
+    ck_assert(!graft_path_exists(in_world("scope/datasets/org/talk/data/test.jsonl")));
+    expect_status(1, graft("pull", "org/none"));
+    expect_said(said_err, "the hub has no model org/none (status 404)");
+    snprintf(files, sizeof files, "{\"Code\": 200, \"Data\": {\"Files\": [{\"Path\": \"../config.json\", \"Type\": \"blob\", \"Size\": 2}]}}");
+    r[0].bytes = strlen(files);
+    expect_status(1, graft("pull", "org/ti.ny"));
+    expect_said(said_err, "which would lie outside of its folder; nothing was fetched");
+}
+END_TEST
+
 static void cases(TCase *tc)
 {
     tcase_add_test(tc, whole);
@@ -243,6 +279,7 @@ static void cases(TCase *tc)
     tcase_add_test(tc, damage);
     tcase_add_test(tc, refusals);
     tcase_add_test(tc, datasets);
+    tcase_add_test(tc, modelscope);
 }
 
 int main(void) { return graft_test_main("pull", cases); }

@@ -22,7 +22,7 @@ END_TEST
 
 static void folder_is(const char *wanted)
 {
-    char *found = graft_hub_folder(GRAFT_HUB_MODEL, "org/name");
+    char *found = graft_hub_folder(GRAFT_HUB_HUGGINGFACE, GRAFT_HUB_MODEL, "org/name");
     ck_assert_str_eq(found, wanted);
     graft_free(found);
 }
@@ -41,10 +41,14 @@ START_TEST(folders)
     folder_is("/h/x/hub/models--org--name");
     setenv("HF_HUB_CACHE", "/y", 1);
     folder_is("/y/models--org--name");
-    char *set = graft_hub_folder(GRAFT_HUB_DATASET, "squad");
+    char *set = graft_hub_folder(GRAFT_HUB_HUGGINGFACE, GRAFT_HUB_DATASET, "squad");
     ck_assert_str_eq(set, "/y/datasets--squad");
     graft_free(set);
-    ck_assert_ptr_null(graft_hub_folder(GRAFT_HUB_MODEL, "../x"));
+    ck_assert_ptr_null(graft_hub_folder(GRAFT_HUB_HUGGINGFACE, GRAFT_HUB_MODEL, "../x"));
+    setenv("MODELSCOPE_CACHE", "/m", 1);
+    set = graft_hub_folder(GRAFT_HUB_MODELSCOPE, GRAFT_HUB_MODEL, "a.b/Qwen2.5-0.5B");
+    ck_assert_str_eq(set, "/m/models/a.b/Qwen2___5-0___5B");
+    graft_free(set);
     setenv("X", "yes", 1);
     ck_assert_int_eq(graft_hub_env_on("X"), 1);
     setenv("X", "0", 1);
