@@ -6,188 +6,9 @@
 #include "core/base/error.h"
 
 #include <math.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
-enum { STEPS_MAX = 4000000,
-       DEPTH_MAX = 64,
-       OUTPUT_MAX = 64 << 20 };
-
-/* ---- values ----------------------------------------------------------------------------------------------------------------------------- */
-
-const graft_json *graft_jinja_fail(graft_jinja_run *r, int line, const char *fmt, ...)
-{
-    char what[900], where[300];
-    va_list args;
-    if (r->failed) return NULL;
-    va_start(args, fmt);
-    vsnprintf(what, sizeof what, fmt, args);
-    va_end(args);
-    snprintf(where, sizeof where, "%.270s:%d", r->name, line);
-    graft_fail(r->err, GRAFT_BAD_INPUT, where, "the chat template stops: %s", what);
-    r->failed = 1;
-    return NULL;
-}
-
-static const graft_json *made(graft_jinja_run *r, const graft_json *v)
-{
-    if (!v && !r->failed) graft_fail(r->err, GRAFT_NO_MEMORY, r->name, "out of memory while rendering the chat template"), r->failed = 1;
-    return v;
-}
-
-const graft_json *graft_jinja_text(graft_jinja_run *r, const char *s, size_t n) { return made(r, graft_json_text(r->a, s ? s : "", n)); }
-const graft_json *graft_jinja_flag(graft_jinja_run *r, int v) { return made(r, graft_json_flag(r->a, v)); }
-const graft_json *graft_jinja_int(graft_jinja_run *r, int64_t v) { return made(r, graft_json_int(r->a, v)); }
-const graft_json *graft_jinja_real(graft_jinja_run *r, double v) { return made(r, graft_json_real(r->a, v)); }
-
-graft_json *graft_jinja_list(graft_jinja_run *r)
-{
-    graft_json *list = graft_json_new(r->a, GRAFT_JSON_ARRAY);
-    made(r, list);
-    return list;
-}
-
-/* A node of its own for a list or mapping; what is inside is shared. */
-static graft_json *node_of(graft_jinja_run *r, const graft_json *v)
-{
-    graft_json *n = graft_json_new(r->a, GRAFT_JSON_NULL);
-    if (!made(r, n) || !v) return n;
-    *n = *v;
-    n->next = NULL, n->key = NULL, n->key_bytes = 0;
-    return n;
-}
-
-void graft_jinja_push(graft_jinja_run *r, graft_json *list, const graft_json *v)
-{
-    graft_json *n = node_of(r, v);
-    if (n && list) graft_json_push(r->a, list, n);
-}
-
-int graft_jinja_true(const graft_json *v)
-{
-    if (!v || v->type == GRAFT_JSON_NULL) return 0;
-    if (v->type == GRAFT_JSON_BOOL) return v->integer != 0;
-    if (v->type == GRAFT_JSON_NUMBER) return v->number > 0 || v->number < 0;
-    return v->type == GRAFT_JSON_TEXT ? v->bytes > 0 : v->count > 0;
-}
-
-static int is_number(const graft_json *v) { return v && (v->type == GRAFT_JSON_NUMBER || v->type == GRAFT_JSON_BOOL); }
-static int is_whole(const graft_json *v) { return v && (v->type == GRAFT_JSON_BOOL || (v->type == GRAFT_JSON_NUMBER && v->integral)); }
-static double number_of(const graft_json *v) { return v->type == GRAFT_JSON_BOOL ? (double)v->integer : v->number; }
-static int is_text(const graft_json *v) { return v && v->type == GRAFT_JSON_TEXT; }
-
-int graft_jinja_same(const graft_json *x, const graft_json *y)
-{
-    if (!x || !y) return x == y;
-    if (is_number(x) && is_number(y)) return !(number_of(x) < number_of(y)) && !(number_of(x) > number_of(y));
-    if (x->type != y->type) return 0;
-    if (x->type == GRAFT_JSON_TEXT) return x->bytes == y->bytes && !memcmp(x->text, y->text, x->bytes);
-    if (x->type == GRAFT_JSON_NULL) return 1;
-    if (x->count != y->count) return 0;
-    const graft_json *b = y->child;
-    for (const graft_json *a = x->child; a && b; a = a->next, b = b->next)
-        if (!graft_jinja_same(a, x->type == GRAFT_JSON_OBJECT ? graft_json_get(y, a->key) : b)) return 0;
-    return 1;
-}
-
-int graft_jinja_order(graft_jinja_run *r, int line, const graft_json *x, const graft_json *y)
-{
-    if (is_number(x) && is_number(y)) return number_of(x) < number_of(y) ? -1 : number_of(x) > number_of(y);
-    if (!is_text(x) || !is_text(y)) return graft_jinja_fail(r, line, "two values cannot be compared by size"), 0;
-    const int c = memcmp(x->text, y->text, x->bytes < y->bytes ? x->bytes : y->bytes);
-    return c ? c : x->bytes < y->bytes ? -1
-                                       : x->bytes > y->bytes;
-}
-
-int graft_jinja_holds(graft_jinja_run *r, int line, const graft_json *container, const graft_json *v)
-{
-    if (!container) return 0;
-    if (is_text(container)) {
-        if (!is_text(v)) return graft_jinja_fail(r, line, "only a text can be in a text"), 0;
-        return !v->bytes || (container->bytes >= v->bytes && memmem(container->text, container->bytes, v->text, v->bytes) != NULL);
-    }
-    if (container->type == GRAFT_JSON_OBJECT) return is_text(v) && graft_json_get(container, v->text) != NULL;
-    if (container->type != GRAFT_JSON_ARRAY) return graft_jinja_fail(r, line, "\"in\" needs a text, a list or a mapping"), 0;
-    for (const graft_json *m = container->child; m; m = m->next)
-        if (graft_jinja_same(m, v)) return 1;
-    return 0;
-}
-
-static void quoted(graft_str *out, const graft_json *v)
-{
-    const char quote = memchr(v->text, '\'', v->bytes) && !memchr(v->text, '"', v->bytes) ? '"' : '\'';
-    graft_str_add(out, &quote, 1);
-    for (size_t i = 0; i < v->bytes; i++) {
-        const char c = v->text[i];
-        if (c == '\n') graft_str_text(out, "\\n");
-        else if (c == '\t') graft_str_text(out, "\\t");
-        else if (c == '\r') graft_str_text(out, "\\r");
-        else {
-            if (c == '\\' || c == quote) graft_str_add(out, "\\", 1);
-            graft_str_add(out, &c, 1);
-        }
-    }
-    graft_str_add(out, &quote, 1);
-}
-
-void graft_jinja_print(graft_jinja_run *r, graft_str *out, const graft_json *v, int repr)
-{
-    if (!v) return;
-    switch (v->type) {
-    case GRAFT_JSON_NULL: graft_str_text(out, "None"); return;
-    case GRAFT_JSON_BOOL: graft_str_text(out, v->integer ? "True" : "False"); return;
-    case GRAFT_JSON_NUMBER:
-        if (v->integral) graft_str_printf(out, "%lld", (long long)v->integer);
-        else graft_str_double(out, v->number);
-        return;
-    case GRAFT_JSON_TEXT:
-        if (repr) quoted(out, v);
-        else graft_str_add(out, v->text, v->bytes);
-        return;
-    default: break;
-    }
-    if (++r->depth > DEPTH_MAX) graft_jinja_fail(r, 0, "a value is nested too deeply");
-    graft_str_text(out, v->type == GRAFT_JSON_ARRAY ? "[" : "{");
-    for (const graft_json *m = r->failed ? NULL : v->child; m; m = m->next) {
-        if (m != v->child) graft_str_text(out, ", ");
-        if (v->type == GRAFT_JSON_OBJECT) {
-            const graft_json key = {.type = GRAFT_JSON_TEXT, .text = m->key, .bytes = m->key_bytes};
-            quoted(out, &key);
-            graft_str_text(out, ": ");
-        }
-        graft_jinja_print(r, out, m, 1);
-    }
-    graft_str_text(out, v->type == GRAFT_JSON_ARRAY ? "]" : "}");
-    r->depth--;
-}
-
-const graft_json *graft_jinja_argument(const graft_jinja_args *args, int position, const char *name)
-{
-    int at = 0;
-    for (int i = 0; i < args->n; i++) {
-        if (args->name[i] ? name && !strcmp(args->name[i], name) : at == position) return args->value[i];
-        at += !args->name[i];
-    }
-    return NULL;
-}
-
-const graft_json *graft_jinja_items(graft_jinja_run *r, int line, const graft_json *v)
-{
-    if (v && v->type == GRAFT_JSON_ARRAY) return v;
-    graft_json *list = graft_jinja_list(r);
-    if (!v || !list) return list;
-    if (v->type == GRAFT_JSON_OBJECT)
-        for (const graft_json *m = v->child; m; m = m->next) graft_jinja_push(r, list, graft_jinja_text(r, m->key, m->key_bytes));
-    else if (is_text(v))
-        for (size_t i = 0, n; i < v->bytes; i += n) {
-            n = (size_t)graft_utf8_length(v->text + i, v->bytes - i);
-            if (!n) n = 1;
-            graft_jinja_push(r, list, graft_jinja_text(r, v->text + i, n));
-        }
-    else return graft_jinja_fail(r, line, "a list is needed, found a single value");
-    return list;
-}
+enum { STEPS_MAX = 4000000 };
 
 /* ---- names -------------------------------------------------------------------------------------------------------------------------------- */
 
@@ -205,10 +26,10 @@ static graft_jinja_var *var_set(graft_jinja_run *r, const char *name, const graf
     while (v && strcmp(v->name, name)) v = v->next;
     if (!v) {
         v = graft_arena_alloc(r->a, sizeof *v);
-        if (!v) return made(r, NULL), NULL;
+        if (!v) return graft_jinja_made(r, NULL), NULL;
         v->name = name, v->next = r->scope->vars, r->scope->vars = v;
     }
-    v->value = value, v->macro = NULL;
+    v->value = value, v->macro = NULL, v->around = NULL;
     return v;
 }
 
@@ -243,8 +64,8 @@ static int64_t characters(const graft_json *text)
 static const graft_json *item(graft_jinja_run *r, int line, const graft_json *of, const graft_json *at)
 {
     if (!of) return graft_jinja_fail(r, line, "an item is asked of something undefined");
-    if (of->type == GRAFT_JSON_OBJECT) return is_text(at) ? graft_json_get(of, at->text) : NULL;
-    if (!is_whole(at)) return NULL;
+    if (of->type == GRAFT_JSON_OBJECT) return graft_jinja_is_text(at) ? graft_json_get(of, at->text) : NULL;
+    if (!graft_jinja_is_whole(at)) return NULL;
     const graft_json *list = graft_jinja_items(r, line, of), *m = list ? list->child : NULL;
     int64_t i = at->integer < 0 && list ? at->integer + list->count : at->integer;
     if (i < 0) return NULL;
@@ -256,13 +77,13 @@ static const graft_json *item(graft_jinja_run *r, int line, const graft_json *of
 static const graft_json *slice(graft_jinja_run *r, const graft_jinja_node *n)
 {
     const graft_json *of = eval(r, n->a), *start = n->b ? eval(r, n->b) : NULL, *stop = n->c ? eval(r, n->c) : NULL, *step = n->d ? eval(r, n->d) : NULL;
-    const int64_t by = is_whole(step) && step->integer ? step->integer : 1;
+    const int64_t by = graft_jinja_is_whole(step) && step->integer ? step->integer : 1;
     if (!of) return graft_jinja_fail(r, n->line, "a part is asked of something undefined");
-    const int64_t count = is_text(of) ? characters(of) : of->count;
-    int64_t from = is_whole(start) ? start->integer : by > 0 ? 0
-                                                             : count - 1,
-            to = is_whole(stop) ? stop->integer : by > 0 ? count
-                                                         : -count - 1;
+    const int64_t count = graft_jinja_is_text(of) ? characters(of) : of->count;
+    int64_t from = graft_jinja_is_whole(start) ? start->integer : by > 0 ? 0
+                                                                         : count - 1,
+            to = graft_jinja_is_whole(stop) ? stop->integer : by > 0 ? count
+                                                                     : -count - 1;
     if (from < 0) from += count;
     if (to < 0) to += count;
     if (from < 0) from = by > 0 ? 0 : -1;
@@ -275,15 +96,15 @@ static const graft_json *slice(graft_jinja_run *r, const graft_jinja_node *n)
     graft_json *out = graft_jinja_list(r);
     graft_str text;
     int64_t i = 0;
-    if (!all || !out) return made(r, NULL);
+    if (!all || !out) return graft_jinja_made(r, NULL);
     for (const graft_json *m = list->child; m && i < count; m = m->next) all[i++] = m;
-    graft_str_init(&text, OUTPUT_MAX);
+    graft_str_init(&text, JINJA_OUTPUT_MAX);
     for (int64_t k = from; by > 0 ? k < to : k > to; k += by) {
         if (k < 0 || k >= i) break;
-        if (is_text(of)) graft_str_add(&text, all[k]->text, all[k]->bytes);
+        if (graft_jinja_is_text(of)) graft_str_add(&text, all[k]->text, all[k]->bytes);
         else graft_jinja_push(r, out, all[k]);
     }
-    const graft_json *result = is_text(of) ? graft_jinja_text(r, text.data, text.bytes) : out;
+    const graft_json *result = graft_jinja_is_text(of) ? graft_jinja_text(r, text.data, text.bytes) : out;
     graft_str_free(&text);
     return result;
 }
@@ -292,11 +113,11 @@ static const graft_json *arithmetic(graft_jinja_run *r, const graft_jinja_node *
 {
     const char o = n->text[0];
     const int twice = n->text[1] == o;
-    if (!is_number(x) || !is_number(y)) return graft_jinja_fail(r, n->line, "\"%s\" cannot join these values", n->text);
-    const double a = number_of(x), b = number_of(y);
+    if (!graft_jinja_is_number(x) || !graft_jinja_is_number(y)) return graft_jinja_fail(r, n->line, "\"%s\" cannot join these values", n->text);
+    const double a = graft_jinja_number_of(x), b = graft_jinja_number_of(y);
     if ((o == '/' || o == '%') && !(b > 0 || b < 0)) return graft_jinja_fail(r, n->line, "a division by zero");
     int64_t v = 0;
-    if (is_whole(x) && is_whole(y) && (o != '/' || twice) && !(o == '*' && twice)) {
+    if (graft_jinja_is_whole(x) && graft_jinja_is_whole(y) && (o != '/' || twice) && !(o == '*' && twice)) {
         const int64_t i = x->integer, k = y->integer;
         int over = 0;
         if (o == '+') over = __builtin_add_overflow(i, k, &v);
@@ -306,7 +127,7 @@ static const graft_json *arithmetic(graft_jinja_run *r, const graft_jinja_node *
         else v = o == '/' ? i / k - (i % k != 0 && (i < 0) != (k < 0)) : i % k + (i % k != 0 && (i < 0) != (k < 0) ? k : 0);
         return over ? graft_jinja_fail(r, n->line, "a number is too large") : graft_jinja_int(r, v);
     }
-    if (o == '*' && twice && is_whole(x) && is_whole(y) && b >= 0 && fabs(pow(a, b)) < 9e15) return graft_jinja_int(r, (int64_t)pow(a, b));
+    if (o == '*' && twice && graft_jinja_is_whole(x) && graft_jinja_is_whole(y) && b >= 0 && fabs(pow(a, b)) < 9e15) return graft_jinja_int(r, (int64_t)pow(a, b));
     return graft_jinja_real(r, o == '+' ? a + b : o == '-' ? a - b
                                               : o == '*'   ? (twice ? pow(a, b) : a * b)
                                               : o == '/'   ? (twice ? floor(a / b) : a / b)
@@ -318,15 +139,25 @@ static const graft_json *joined(graft_jinja_run *r, const graft_jinja_node *n, c
 {
     const char o = n->text[0];
     graft_str text;
-    graft_str_init(&text, OUTPUT_MAX);
+    graft_str_init(&text, JINJA_OUTPUT_MAX);
     const graft_json *result = NULL;
-    if (o == '~' || (o == '+' && is_text(x) && is_text(y))) {
+    if (o == '~' || (o == '+' && graft_jinja_is_text(x) && graft_jinja_is_text(y))) {
         graft_jinja_print(r, &text, x, 0);
         graft_jinja_print(r, &text, y, 0);
         result = text.failed ? graft_jinja_fail(r, n->line, "a text grows too large") : graft_jinja_text(r, text.data, text.bytes);
-    } else if (o == '*' && is_text(x) && is_whole(y)) {
+    } else if (o == '*' && graft_jinja_is_text(x) && graft_jinja_is_whole(y)) {
         for (int64_t i = 0; i < y->integer && !text.failed; i++) graft_str_add(&text, x->text, x->bytes);
         result = text.failed ? graft_jinja_fail(r, n->line, "a text grows too large") : graft_jinja_text(r, text.data, text.bytes);
+    } else if (o == '%' && graft_jinja_is_text(x)) {
+        result = graft_jinja_percent(r, n->line, x, y);
+    } else if (o == '*' && x && x->type == GRAFT_JSON_ARRAY && graft_jinja_is_whole(y)) {
+        graft_json *list = graft_jinja_list(r);
+        for (int64_t i = 0; i < y->integer && !r->failed; i++) {
+            r->steps += x->count + 1;
+            if (r->steps > STEPS_MAX) return graft_jinja_fail(r, n->line, "it does not come to an end");
+            for (const graft_json *m = x->child; m; m = m->next) graft_jinja_push(r, list, m);
+        }
+        result = list;
     } else if (o == '+' && x && y && x->type == GRAFT_JSON_ARRAY && y->type == GRAFT_JSON_ARRAY) {
         graft_json *list = graft_jinja_list(r);
         for (const graft_json *m = x->child; m; m = m->next) graft_jinja_push(r, list, m);
@@ -351,16 +182,23 @@ static const graft_json *operation(graft_jinja_run *r, const graft_jinja_node *n
     return joined(r, n, x, y);
 }
 
-static const graft_json *macro_call(graft_jinja_run *r, const graft_jinja_node *macro, const graft_jinja_args *args)
+/* around: the scope that it sees; of a call block's body the one it stands in. */
+static const graft_json *macro_call(graft_jinja_run *r, const graft_jinja_node *macro, graft_jinja_scope *around, const graft_jinja_args *args)
 {
-    graft_jinja_scope inside = {.parent = r->global}, *before = r->scope;
+    graft_jinja_scope inside = {.parent = around ? around : r->global}, *before = r->scope;
+    const graft_jinja_node *caller = r->caller;
     graft_str text, *out = r->out;
     int position = 0;
-    graft_str_init(&text, OUTPUT_MAX);
+    graft_str_init(&text, JINJA_OUTPUT_MAX);
     r->scope = &inside;
     for (const graft_jinja_node *p = macro->other; p; p = p->next, position++) {
         const graft_json *v = graft_jinja_argument(args, position, p->text);
         var_set(r, p->text, v || !p->a ? v : eval(r, p->a));
+    }
+    if (caller) { /* {% call f() %}: its body is caller() inside */
+        graft_jinja_var *v = var_set(r, "caller", graft_jinja_flag(r, 1));
+        if (v) v->macro = caller, v->around = before;
+        r->caller = NULL;
     }
     r->out = &text;
     run(r, macro->body);
@@ -386,7 +224,7 @@ static const graft_json *call(graft_jinja_run *r, const graft_jinja_node *n)
     const graft_jinja_var *v = var_of(r, callee->text);
     int known = 0;
     if (r->failed) return NULL;
-    if (v && v->macro) return macro_call(r, v->macro, &args);
+    if (v && v->macro) return macro_call(r, v->macro, v->around, &args);
     const graft_json *result = graft_jinja_function(r, callee->text, &args, &known);
     return known || r->failed ? result : graft_jinja_fail(r, n->line, "there is no function \"%.60s\"", callee->text);
 }
@@ -394,15 +232,16 @@ static const graft_json *call(graft_jinja_run *r, const graft_jinja_node *n)
 static const graft_json *collection(graft_jinja_run *r, const graft_jinja_node *n)
 {
     graft_json *out = n->kind == JINJA_LIST ? graft_jinja_list(r) : graft_json_new(r->a, GRAFT_JSON_OBJECT);
-    if (!made(r, out)) return NULL;
+    if (!graft_jinja_made(r, out)) return NULL;
+    out->integral = n->negated; /* a tuple */
     for (const graft_jinja_node *m = n->body; m && !r->failed; m = m->next) {
         if (n->kind == JINJA_LIST) {
             graft_jinja_push(r, out, eval(r, m->a));
             continue;
         }
         const graft_json *key = eval(r, m->a);
-        graft_json *value = node_of(r, eval(r, m->b));
-        if (!is_text(key)) return graft_jinja_fail(r, m->line, "the keys of a mapping must be texts");
+        graft_json *value = graft_jinja_node_of(r, eval(r, m->b));
+        if (!graft_jinja_is_text(key)) return graft_jinja_fail(r, m->line, "the keys of a mapping must be texts");
         if (value) graft_json_put(r->a, out, key->text, value);
     }
     return out;
@@ -434,8 +273,8 @@ static const graft_json *eval_node(graft_jinja_run *r, const graft_jinja_node *n
     case JINJA_NEGATE:
         v = eval(r, n->a);
         if (r->failed) return NULL;
-        if (!is_number(v)) return graft_jinja_fail(r, n->line, "only a number can be negated");
-        return is_whole(v) ? graft_jinja_int(r, -v->integer) : graft_jinja_real(r, -v->number);
+        if (!graft_jinja_is_number(v)) return graft_jinja_fail(r, n->line, "only a number can be negated");
+        return graft_jinja_is_whole(v) ? graft_jinja_int(r, -v->integer) : graft_jinja_real(r, -v->number);
     case JINJA_AND: return v = eval(r, n->a), graft_jinja_true(v) ? eval(r, n->b) : v;
     case JINJA_OR: return v = eval(r, n->a), graft_jinja_true(v) ? v : eval(r, n->b);
     case JINJA_CHOICE: return graft_jinja_true(eval(r, n->b)) ? eval(r, n->a) : n->c ? eval(r, n->c)
@@ -449,7 +288,7 @@ static const graft_json *eval(graft_jinja_run *r, const graft_jinja_node *n)
 {
     if (r->failed) return NULL;
     if (++r->steps > STEPS_MAX) return graft_jinja_fail(r, n->line, "it does not come to an end");
-    if (++r->depth > 8 * DEPTH_MAX) return graft_jinja_fail(r, n->line, "it is nested too deeply");
+    if (++r->depth > 8 * JINJA_DEPTH_MAX) return graft_jinja_fail(r, n->line, "it is nested too deeply");
     const graft_json *v = eval_node(r, n);
     r->depth--;
     return v;
@@ -459,14 +298,14 @@ static const graft_json *eval(graft_jinja_run *r, const graft_jinja_node *n)
 
 static void loop_put(graft_jinja_run *r, graft_json *loop, const char *key, const graft_json *v)
 {
-    graft_json *n = node_of(r, v);
+    graft_json *n = graft_jinja_node_of(r, v);
     if (n && loop) graft_json_put(r->a, loop, key, n);
 }
 
 static void loop_vars(graft_jinja_run *r, const graft_json *before, const graft_json *m, int64_t i, int64_t count)
 {
     graft_json *loop = graft_json_new(r->a, GRAFT_JSON_OBJECT);
-    if (!made(r, loop)) return;
+    if (!graft_jinja_made(r, loop)) return;
     loop_put(r, loop, "index", graft_jinja_int(r, i + 1));
     loop_put(r, loop, "index0", graft_jinja_int(r, i));
     loop_put(r, loop, "revindex", graft_jinja_int(r, count - i));
@@ -474,6 +313,8 @@ static void loop_vars(graft_jinja_run *r, const graft_json *before, const graft_
     loop_put(r, loop, "first", graft_jinja_flag(r, !i));
     loop_put(r, loop, "last", graft_jinja_flag(r, i + 1 == count));
     loop_put(r, loop, "length", graft_jinja_int(r, count));
+    loop_put(r, loop, "depth", graft_jinja_int(r, 1)); /* counts recursion, not nesting */
+    loop_put(r, loop, "depth0", graft_jinja_int(r, 0));
     if (before) loop_put(r, loop, "previtem", before);
     if (m->next) loop_put(r, loop, "nextitem", m->next);
     var_set(r, "loop", loop);
@@ -526,18 +367,51 @@ static void run_for(graft_jinja_run *r, const graft_jinja_node *n)
     if (!i && n->other) run(r, n->other);
 }
 
+/* The filters of a block, one after the other. */
+static const graft_json *filters_on(graft_jinja_run *r, const graft_jinja_node *filters, const graft_json *v)
+{
+    for (const graft_jinja_node *f = filters; f && !r->failed; f = f->next) {
+        graft_jinja_args args = args_of(r, f->body);
+        args.line = f->line;
+        if (!r->failed) v = graft_jinja_filter(r, f->text, v, &args);
+    }
+    return v;
+}
+
+static void run_filtered(graft_jinja_run *r, const graft_jinja_node *n)
+{
+    graft_str text, *out = r->out;
+    graft_str_init(&text, JINJA_OUTPUT_MAX);
+    r->out = &text;
+    run(r, n->body);
+    r->out = out;
+    const graft_json *v = r->failed ? NULL : filters_on(r, n->other, graft_jinja_text(r, text.data, text.bytes));
+    graft_str_free(&text);
+    if (!r->failed) graft_jinja_print(r, r->out, v, 0);
+}
+
+static void run_with(graft_jinja_run *r, const graft_jinja_node *n)
+{
+    graft_jinja_scope inside = {.parent = r->scope};
+    r->scope = &inside;
+    for (const graft_jinja_node *m = n->other; m && !r->failed; m = m->next) var_set(r, m->text, eval(r, m->a));
+    run(r, n->body);
+    r->scope = inside.parent;
+}
+
 static void run_set(graft_jinja_run *r, const graft_jinja_node *n)
 {
     const graft_json *v = NULL;
     if (n->b) v = eval(r, n->b);
     else {
         graft_str text, *out = r->out;
-        graft_str_init(&text, OUTPUT_MAX);
+        graft_str_init(&text, JINJA_OUTPUT_MAX);
         r->out = &text;
         run(r, n->body);
         r->out = out;
         v = graft_jinja_text(r, text.data, text.bytes);
         graft_str_free(&text);
+        v = filters_on(r, n->other, v);
     }
     if (r->failed) return;
     if (n->a->kind == JINJA_NAME) {
@@ -570,13 +444,20 @@ static void run_one(graft_jinja_run *r, const graft_jinja_node *n)
     case JINJA_BREAK: r->flow = JINJA_BROKEN; break;
     case JINJA_CONTINUE: r->flow = JINJA_CONTINUED; break;
     case JINJA_GROUP: run(r, n->body); break;
+    case JINJA_FILTERED: run_filtered(r, n); break;
+    case JINJA_WITH: run_with(r, n); break;
+    case JINJA_CALLER:
+        r->caller = n;
+        graft_jinja_print(r, r->out, eval(r, n->a), 0);
+        r->caller = NULL;
+        break;
     default: graft_jinja_fail(r, n->line, "a statement is not understood");
     }
 }
 
 static void run(graft_jinja_run *r, const graft_jinja_node *n)
 {
-    if (++r->depth > 8 * DEPTH_MAX && n) graft_jinja_fail(r, n->line, "it is nested too deeply");
+    if (++r->depth > 8 * JINJA_DEPTH_MAX && n) graft_jinja_fail(r, n->line, "it is nested too deeply");
     for (; n && !r->failed && r->flow == JINJA_ON; n = n->next) {
         if (++r->steps > STEPS_MAX) graft_jinja_fail(r, n->line, "it does not come to an end");
         else run_one(r, n);

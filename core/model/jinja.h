@@ -1,7 +1,8 @@
 /* core/model/jinja.h - chat templates in Jinja, rendered as transformers does (trim_blocks, lstrip_blocks, loop controls, tojson as Python's json.dumps).
  *
- * What a template can say: {{ expression }}, {% if elif else for in if else set macro break continue generation %}, {# comments #}, whitespace control;
- * Python's expressions over texts, numbers, lists and mappings, the usual filters, tests and methods, namespace, range, raise_exception and strftime_now.
+ * What a template can say: {{ expression }}, {% if elif else for in if else set macro call with filter raw break continue generation %}, {# comments #}, whitespace control;
+ * Python's expressions over texts, numbers, lists, tuples and mappings, % and format, the usual filters, tests and methods, namespace, range, raise_exception
+ * and strftime_now.
  * Limits: 1 MiB of template, 64 levels, 4 million steps, 64 MiB of output. */
 #ifndef CORE_MODEL_JINJA_H
 #define CORE_MODEL_JINJA_H

@@ -94,7 +94,10 @@ static graft_jinja_node *dictionary(graft_jinja_parser *p)
 
 static graft_jinja_node *parenthesis(graft_jinja_parser *p)
 {
-    if (take(p, JINJA_OPERATOR, ")")) return graft_jinja_node_new(p, JINJA_LIST);
+    if (take(p, JINJA_OPERATOR, ")")) {
+        graft_jinja_node *none = graft_jinja_node_new(p, JINJA_LIST);
+        return none->negated = 1, none;
+    }
     graft_jinja_node *n = expression(p);
     if (!op(p, ",")) {
         need(p, ")");
@@ -104,7 +107,7 @@ static graft_jinja_node *parenthesis(graft_jinja_parser *p)
     item->a = n;
     graft_jinja_next(p);
     item->next = arguments(p, ")");
-    list->body = item;
+    list->body = item, list->negated = 1;
     return list;
 }
 
@@ -151,6 +154,8 @@ static graft_jinja_node *subscript(graft_jinja_parser *p, graft_jinja_node *of)
     return n;
 }
 
+static graft_jinja_node *postfix(graft_jinja_parser *p);
+
 static graft_jinja_node *test(graft_jinja_parser *p, graft_jinja_node *of)
 {
     graft_jinja_node *n = graft_jinja_node_new(p, JINJA_TEST);
@@ -158,9 +163,9 @@ static graft_jinja_node *test(graft_jinja_parser *p, graft_jinja_node *of)
     n->a = of;
     n->text = name_take(p);
     if (take(p, JINJA_OPERATOR, "(")) n->body = arguments(p, ")");
-    else if (p->token == JINJA_STRING || p->token == JINJA_NUMBER || (p->token == JINJA_WORD && !name_is(p, "and") && !name_is(p, "or") && !name_is(p, "else") && !name_is(p, "if") && !name_is(p, "is") && !name_is(p, "in") && !name_is(p, "not"))) {
+    else if (p->token == JINJA_STRING || p->token == JINJA_NUMBER || op(p, "[") || op(p, "{") || (p->token == JINJA_WORD && !name_is(p, "and") && !name_is(p, "or") && !name_is(p, "else") && !name_is(p, "if") && !name_is(p, "is") && !name_is(p, "in") && !name_is(p, "not"))) {
         n->body = graft_jinja_node_new(p, JINJA_ARGUMENT); /* is divisibleby 2 */
-        n->body->a = primary(p);
+        n->body->a = postfix(p);
     }
     return n;
 }
@@ -202,19 +207,24 @@ static graft_jinja_node *unary(graft_jinja_parser *p, int with_filters)
     if (p->failed) n = graft_jinja_node_new(p, JINJA_LIST);
     else if (take(p, JINJA_OPERATOR, "-")) n = graft_jinja_node_new(p, JINJA_NEGATE), n->a = unary(p, 0);
     else if (take(p, JINJA_OPERATOR, "+")) n = unary(p, 0);
-    else {
-        n = postfix(p);
-        if (take(p, JINJA_OPERATOR, "**")) n = binary(p, "**", n, unary(p, 0));
-    }
+    else n = postfix(p);
     p->depth--;
     return with_filters ? filtered(p, n) : n;
+}
+
+/* ** binds weaker than a sign here, unlike in Python. */
+static graft_jinja_node *power(graft_jinja_parser *p)
+{
+    graft_jinja_node *n = unary(p, 1);
+    while (!p->failed && take(p, JINJA_OPERATOR, "**")) n = binary(p, "**", n, unary(p, 1));
+    return n;
 }
 
 /* Left-associative operators of one level. */
 static graft_jinja_node *level(graft_jinja_parser *p, int depth)
 {
     static const char *const levels[3][5] = {{"+", "-"}, {"~"}, {"*", "//", "/", "%"}};
-    if (depth == 3) return unary(p, 1);
+    if (depth == 3) return power(p);
     graft_jinja_node *n = level(p, depth + 1);
     for (int found = 1; found && !p->failed;) {
         found = 0;
@@ -351,6 +361,19 @@ static graft_jinja_node *for_statement(graft_jinja_parser *p)
     return n;
 }
 
+/* upper | replace("a", "b"): what is done to a block's text. */
+static graft_jinja_node *block_filters(graft_jinja_parser *p)
+{
+    graft_jinja_node *first = NULL, **end = &first;
+    do {
+        graft_jinja_node *n = graft_jinja_node_new(p, JINJA_FILTER);
+        n->text = name_take(p);
+        if (take(p, JINJA_OPERATOR, "(")) n->body = arguments(p, ")");
+        *end = n, end = &n->next;
+    } while (!p->failed && take(p, JINJA_OPERATOR, "|"));
+    return first;
+}
+
 static graft_jinja_node *set_statement(graft_jinja_parser *p)
 {
     static const char *const ends[] = {"endset", NULL};
@@ -369,13 +392,89 @@ static graft_jinja_node *set_statement(graft_jinja_parser *p)
                 *end = graft_jinja_node_new(p, JINJA_ARGUMENT);
                 (*end)->a = item, end = &(*end)->next;
             }
-            n->b = list;
+            n->b = list, list->negated = 1;
         }
         return n;
     }
-    while (take(p, JINJA_OPERATOR, "|")) name_take(p); /* filters of a block: none of them is in use in chat templates */
+    if (take(p, JINJA_OPERATOR, "|")) n->other = block_filters(p);
     n->body = inside(p, ends);
     if (!take(p, JINJA_WORD, "endset")) graft_jinja_refuse(p, "a set has no endset");
+    return n;
+}
+
+/* name, name=value up to the closing mark, which "" is the tag's end. */
+static graft_jinja_node *parameters(graft_jinja_parser *p, const char *close)
+{
+    graft_jinja_node *first = NULL, **end = &first;
+    while (!p->failed && (*close ? !op(p, close) : p->token != JINJA_END)) {
+        graft_jinja_node *parameter = graft_jinja_node_new(p, JINJA_ARGUMENT);
+        parameter->text = name_take(p);
+        if (take(p, JINJA_OPERATOR, "=")) parameter->a = expression(p);
+        *end = parameter, end = &parameter->next;
+        if (!take(p, JINJA_OPERATOR, ",")) break;
+    }
+    if (*close) need(p, close);
+    return first;
+}
+
+static graft_jinja_node *with_statement(graft_jinja_parser *p)
+{
+    static const char *const ends[] = {"endwith", NULL};
+    graft_jinja_node *n = graft_jinja_node_new(p, JINJA_WITH);
+    n->other = parameters(p, "");
+    for (graft_jinja_node *m = n->other; m; m = m->next)
+        if (!m->a) graft_jinja_refuse(p, "expected name = value in a with");
+    n->body = inside(p, ends);
+    if (!take(p, JINJA_WORD, "endwith")) graft_jinja_refuse(p, "a with has no endwith");
+    return n;
+}
+
+static graft_jinja_node *filter_statement(graft_jinja_parser *p)
+{
+    static const char *const ends[] = {"endfilter", NULL};
+    graft_jinja_node *n = graft_jinja_node_new(p, JINJA_FILTERED);
+    n->other = block_filters(p);
+    n->body = inside(p, ends);
+    if (!take(p, JINJA_WORD, "endfilter")) graft_jinja_refuse(p, "a filter has no endfilter");
+    return n;
+}
+
+static graft_jinja_node *call_statement(graft_jinja_parser *p)
+{
+    static const char *const ends[] = {"endcall", NULL};
+    graft_jinja_node *n = graft_jinja_node_new(p, JINJA_CALLER);
+    if (take(p, JINJA_OPERATOR, "(")) n->other = parameters(p, ")");
+    n->a = expression(p);
+    if (n->a->kind != JINJA_CALL) graft_jinja_refuse(p, "expected a macro's call");
+    n->body = inside(p, ends);
+    if (!take(p, JINJA_WORD, "endcall")) graft_jinja_refuse(p, "a call has no endcall");
+    return n;
+}
+
+/* The parser stands on the word raw: all up to endraw is text. */
+static graft_jinja_node *raw_statement(graft_jinja_parser *p)
+{
+    graft_jinja_node *n = graft_jinja_node_new(p, JINJA_TEXT);
+    close_tag(p);
+    n->text = p->text + p->at;
+    for (size_t at = p->at; !p->failed && at + 1 < p->bytes; at++) {
+        if (p->text[at] != '{' || p->text[at + 1] != '%') continue;
+        graft_jinja_parser ahead = *p;
+        ahead.at = at + 2, ahead.close = '%';
+        if (ahead.at < p->bytes && (p->text[ahead.at] == '-' || p->text[ahead.at] == '+')) ahead.at++;
+        graft_error unheard = GRAFT_ERROR_INIT;
+        ahead.err = &unheard;
+        graft_jinja_next(&ahead);
+        if (!take(&ahead, JINJA_WORD, "endraw")) continue;
+        n->bytes = at - p->at;
+        if (p->trim_next && n->bytes && *n->text == '\n') n->text++, n->bytes--;
+        ahead.err = p->err;
+        for (; p->at < at; p->at++) p->line += p->text[p->at] == '\n';
+        ahead.line = p->line;
+        *p = ahead;
+        return n;
+    }
+    graft_jinja_refuse(p, "a raw has no endraw");
     return n;
 }
 
@@ -385,16 +484,7 @@ static graft_jinja_node *macro_statement(graft_jinja_parser *p)
     graft_jinja_node *n = graft_jinja_node_new(p, JINJA_MACRO);
     n->text = name_take(p);
     need(p, "(");
-    n->other = NULL;
-    graft_jinja_node **end = &n->other;
-    while (!p->failed && !op(p, ")")) {
-        graft_jinja_node *parameter = graft_jinja_node_new(p, JINJA_ARGUMENT);
-        parameter->text = name_take(p);
-        if (take(p, JINJA_OPERATOR, "=")) parameter->a = expression(p);
-        *end = parameter, end = &parameter->next;
-        if (!take(p, JINJA_OPERATOR, ",")) break;
-    }
-    need(p, ")");
+    n->other = parameters(p, ")");
     n->body = inside(p, ends);
     if (!take(p, JINJA_WORD, "endmacro")) graft_jinja_refuse(p, "a macro has no endmacro");
     if (p->token == JINJA_WORD) graft_jinja_next(p);
@@ -409,6 +499,10 @@ static graft_jinja_node *statement(graft_jinja_parser *p)
     if (take(p, JINJA_WORD, "for")) n = for_statement(p);
     else if (take(p, JINJA_WORD, "set")) n = set_statement(p);
     else if (take(p, JINJA_WORD, "macro")) n = macro_statement(p);
+    else if (take(p, JINJA_WORD, "with")) n = with_statement(p);
+    else if (take(p, JINJA_WORD, "filter")) n = filter_statement(p);
+    else if (take(p, JINJA_WORD, "call")) n = call_statement(p);
+    else if (take(p, JINJA_WORD, "raw")) n = raw_statement(p);
     else if (take(p, JINJA_WORD, "break")) n = graft_jinja_node_new(p, JINJA_BREAK);
     else if (take(p, JINJA_WORD, "continue")) n = graft_jinja_node_new(p, JINJA_CONTINUE);
     else if (take(p, JINJA_WORD, "generation")) {
@@ -474,7 +568,7 @@ static graft_jinja_node *statements(graft_jinja_parser *p, const char *const *en
             continue;
         }
         if (p->at < p->bytes && (p->text[p->at] == '-' || p->text[p->at] == '+')) p->at++;
-        p->close = kind == '{' ? '}' : '%';
+        p->close = kind == '{' ? '}' : '%', p->braces = 0;
         graft_jinja_next(p);
         if (kind == '%')
             for (const char *const *e = ends; e && *e; e++)

@@ -115,7 +115,7 @@ void graft_jinja_next(graft_jinja_parser *p)
     const size_t left = p->bytes - p->at;
     const size_t sign = left && (*s == '-' || *s == '+');
     p->word = s, p->word_bytes = 0;
-    if (left >= 2 + sign && s[sign] == p->close && s[sign + 1] == '}') {
+    if (!p->braces && left >= 2 + sign && s[sign] == p->close && s[sign + 1] == '}') {
         p->at += 2 + sign;
         p->token = JINJA_END;
         p->trim_next = sign && *s == '-' ? 2 : p->close == '%' && !sign ? 1
@@ -134,6 +134,8 @@ void graft_jinja_next(graft_jinja_parser *p)
         p->token = JINJA_OPERATOR, p->word_bytes = 1;
         for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
             if (left >= 2 && !memcmp(s, pairs[i], 2)) p->word_bytes = 2;
+        p->braces += *s == '{' ? 1 : *s == '}' && p->braces ? -1
+                                                            : 0;
         p->at += p->word_bytes;
     }
 }

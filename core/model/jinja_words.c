@@ -4,6 +4,7 @@
 #include "core/base/error.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,138 +20,6 @@ static const graft_json *finish(graft_jinja_run *r, int line, graft_str *text)
     return v;
 }
 
-static const graft_json *printed(graft_jinja_run *r, int line, const graft_json *v)
-{
-    graft_str text;
-    if (is_text(v)) return v;
-    graft_str_init(&text, 0);
-    graft_jinja_print(r, &text, v, 0);
-    return finish(r, line, &text);
-}
-
-/* ---- texts ------------------------------------------------------------------------------------------------------------------------------- */
-
-/* Python's white space in UTF-8 at s (or ending at it, for backward): its length, or 0. */
-static size_t white(const char *s, size_t n)
-{
-    static const char *const wide[] = {"\xC2\x85", "\xC2\xA0", "\xE1\x9A\x80", "\xE2\x80\xA8", "\xE2\x80\xA9", "\xE2\x80\xAF", "\xE2\x81\x9F", "\xE3\x80\x80"};
-    if (!n) return 0;
-    if (*s == ' ' || (*s >= '\t' && *s <= '\r') || (*s >= 0x1C && *s <= 0x1F)) return 1;
-    for (size_t i = 0; i < sizeof wide / sizeof *wide; i++)
-        if (n >= strlen(wide[i]) && !memcmp(s, wide[i], strlen(wide[i]))) return strlen(wide[i]);
-    return n >= 3 && !memcmp(s, "\xE2\x80", 2) && (unsigned char)s[2] >= 0x80 && (unsigned char)s[2] <= 0x8A ? 3 : 0;
-}
-
-/* set: characters to take, NULL: white space. */
-static size_t to_strip(const char *s, size_t n, const graft_json *set)
-{
-    const size_t k = n ? (size_t)graft_utf8_length(s, n) : 0;
-    if (!set) return white(s, n);
-    return k && set->bytes >= k && memmem(set->text, set->bytes, s, k) ? k : 0;
-}
-
-static const graft_json *strip(graft_jinja_run *r, const graft_json *v, const graft_json *set, int left, int right)
-{
-    size_t from = 0, end = v->bytes, k;
-    if (!is_text(set)) set = NULL;
-    while (left && (k = to_strip(v->text + from, end - from, set))) from += k;
-    while (right && end > from) {
-        size_t begin = end - 1;
-        while (begin > from && ((unsigned char)v->text[begin] & 0xC0) == 0x80) begin--;
-        if (to_strip(v->text + begin, end - begin, set) != end - begin) break;
-        end = begin;
-    }
-    return graft_jinja_text(r, v->text + from, end - from);
-}
-
-static const graft_json *replaced(graft_jinja_run *r, int line, const graft_json *v, const graft_json *from, const graft_json *to, const graft_json *most)
-{
-    graft_str out;
-    int64_t left = is_number(most) ? most->integer : -1;
-    if (!is_text(v) || !is_text(from) || !is_text(to)) return graft_jinja_fail(r, line, "replace needs texts");
-    graft_str_init(&out, 64 << 20);
-    for (size_t i = 0; i < v->bytes;) {
-        const int hit = left && from->bytes && v->bytes - i >= from->bytes && !memcmp(v->text + i, from->text, from->bytes);
-        if (hit) graft_str_add(&out, to->text, to->bytes), i += from->bytes, left--;
-        else graft_str_add(&out, v->text + i++, 1);
-    }
-    return finish(r, line, &out);
-}
-
-/* split(): by runs of white space, or by a text; most: how often at most, from the right when so asked. */
-static const graft_json *split(graft_jinja_run *r, const graft_json *v, const graft_json *by, int64_t most, int from_right)
-{
-    graft_json *list = graft_jinja_list(r);
-    if (!list) return NULL;
-    if (!is_text(by) || !by->bytes) {
-        for (size_t i = 0, k, start; i < v->bytes;) {
-            while ((k = white(v->text + i, v->bytes - i))) i += k;
-            start = i;
-            if (most == 0) i = v->bytes;
-            while (i < v->bytes && !white(v->text + i, v->bytes - i)) i++;
-            if (i > start) graft_jinja_push(r, list, graft_jinja_text(r, v->text + start, i - start)), most--;
-        }
-        return list;
-    }
-    int64_t all = 0, skip = 0;
-    for (size_t i = 0; i + by->bytes <= v->bytes;) {
-        const int hit = !memcmp(v->text + i, by->text, by->bytes);
-        all += hit, i += hit ? by->bytes : 1;
-    }
-    if (most >= 0 && from_right && all > most) skip = all - most;
-    size_t start = 0;
-    for (size_t i = 0; i + by->bytes <= v->bytes && most;) {
-        if (memcmp(v->text + i, by->text, by->bytes)) {
-            i++;
-            continue;
-        }
-        i += by->bytes;
-        if (skip-- > 0) continue;
-        graft_jinja_push(r, list, graft_jinja_text(r, v->text + start, i - by->bytes - start));
-        start = i, most -= most > 0;
-    }
-    graft_jinja_push(r, list, graft_jinja_text(r, v->text + start, v->bytes - start));
-    return list;
-}
-
-/* how: 'u' upper, 'l' lower, 'c' capitalize, 't' title. ASCII letters: chat templates' own words. */
-static const graft_json *cased(graft_jinja_run *r, const graft_json *v, char how)
-{
-    char *out = graft_arena_copy(r->a, v->text, v->bytes);
-    for (size_t i = 0; out && i < v->bytes; i++) {
-        const char c = out[i];
-        const char before = i ? v->text[i - 1] : ' ';
-        const int letter_before = (before >= 'a' && before <= 'z') || (before >= 'A' && before <= 'Z');
-        const int up = how == 'u' || (how == 'c' && !i) || (how == 't' && !letter_before);
-        if (up && c >= 'a' && c <= 'z') out[i] = (char)(c - 32);
-        if (!up && c >= 'A' && c <= 'Z') out[i] = (char)(c + 32);
-    }
-    return graft_jinja_text(r, out, out ? v->bytes : 0);
-}
-
-static int begins(const graft_json *v, const graft_json *with) { return is_text(with) && v->bytes >= with->bytes && !memcmp(v->text, with->text, with->bytes); }
-static int ends(const graft_json *v, const graft_json *with) { return is_text(with) && v->bytes >= with->bytes && !memcmp(v->text + v->bytes - with->bytes, with->text, with->bytes); }
-
-static int any_of(const graft_json *v, const graft_json *with, int (*has)(const graft_json *v, const graft_json *with))
-{
-    if (!is_list(with)) return has(v, with);
-    for (const graft_json *m = with->child; m; m = m->next)
-        if (has(v, m)) return 1;
-    return 0;
-}
-
-static const graft_json *joined(graft_jinja_run *r, int line, const graft_json *list, const graft_json *with, const char *attribute)
-{
-    graft_str out;
-    const graft_json *items = graft_jinja_items(r, line, list);
-    graft_str_init(&out, 64 << 20);
-    for (const graft_json *m = items ? items->child : NULL; m; m = m->next) {
-        if (m != items->child && is_text(with)) graft_str_add(&out, with->text, with->bytes);
-        graft_jinja_print(r, &out, attribute ? graft_json_get(m, attribute) : m, 0);
-    }
-    return finish(r, line, &out);
-}
-
 /* ---- methods ---------------------------------------------------------------------------------------------------------------------------------- */
 
 static const graft_json *pairs(graft_jinja_run *r, const graft_json *v)
@@ -160,6 +29,7 @@ static const graft_json *pairs(graft_jinja_run *r, const graft_json *v)
         graft_json *pair = graft_jinja_list(r);
         graft_jinja_push(r, pair, graft_jinja_text(r, m->key, m->key_bytes));
         graft_jinja_push(r, pair, m);
+        if (pair) pair->integral = 1; /* a tuple */
         graft_jinja_push(r, list, pair);
     }
     return list;
@@ -169,6 +39,7 @@ static const graft_json *dict_method(graft_jinja_run *r, const char *name, const
 {
     const graft_json *key = graft_jinja_argument(args, 0, "key");
     if (!strcmp(name, "items")) return pairs(r, v);
+    if (!strcmp(name, "cycle") && graft_json_get(v, "index0") && args->n) return args->value[graft_json_get(v, "index0")->integer % args->n];
     if (!strcmp(name, "keys")) return graft_jinja_items(r, args->line, v);
     if (!strcmp(name, "get")) {
         const graft_json *found = is_text(key) ? graft_json_get(v, key->text) : NULL, *otherwise = graft_jinja_argument(args, 1, "default");
@@ -183,49 +54,9 @@ static const graft_json *dict_method(graft_jinja_run *r, const char *name, const
     return graft_jinja_fail(r, args->line, "a mapping has no method \"%.60s\"", name);
 }
 
-static const graft_json *text_method(graft_jinja_run *r, const char *name, const graft_json *v, const graft_jinja_args *args)
-{
-    const graft_json *x = graft_jinja_argument(args, 0, NULL), *y = graft_jinja_argument(args, 1, NULL), *most = graft_jinja_argument(args, 1, "maxsplit");
-    const int64_t times = is_number(most) ? most->integer : -1;
-    const char *at = is_text(x) && x->bytes <= v->bytes ? memmem(v->text, v->bytes, x->text, x->bytes) : NULL;
-    if (!strcmp(name, "strip")) return strip(r, v, x, 1, 1);
-    if (!strcmp(name, "lstrip")) return strip(r, v, x, 1, 0);
-    if (!strcmp(name, "rstrip")) return strip(r, v, x, 0, 1);
-    if (!strcmp(name, "split")) return split(r, v, x, times, 0);
-    if (!strcmp(name, "rsplit")) return split(r, v, x, times, 1);
-    if (!strcmp(name, "splitlines")) {
-        const graft_json *lines = split(r, v, graft_jinja_text(r, "\n", 1), -1, 0);
-        const int cut = v->bytes && v->text[v->bytes - 1] == '\n';
-        graft_json *kept = graft_jinja_list(r);
-        for (const graft_json *m = v->bytes && lines ? lines->child : NULL; m; m = m->next)
-            if (m->next || !cut) graft_jinja_push(r, kept, m);
-        return kept;
-    }
-    if (!strcmp(name, "startswith")) return graft_jinja_flag(r, any_of(v, x, begins));
-    if (!strcmp(name, "endswith")) return graft_jinja_flag(r, any_of(v, x, ends));
-    if (!strcmp(name, "removeprefix")) return begins(v, x) ? graft_jinja_text(r, v->text + x->bytes, v->bytes - x->bytes) : v;
-    if (!strcmp(name, "removesuffix")) return ends(v, x) ? graft_jinja_text(r, v->text, v->bytes - x->bytes) : v;
-    if (!strcmp(name, "replace")) return replaced(r, args->line, v, x, y, graft_jinja_argument(args, 2, "count"));
-    if (!strcmp(name, "join")) return joined(r, args->line, x, v, NULL);
-    if (!strcmp(name, "upper")) return cased(r, v, 'u');
-    if (!strcmp(name, "lower")) return cased(r, v, 'l');
-    if (!strcmp(name, "title")) return cased(r, v, 't');
-    if (!strcmp(name, "capitalize")) return cased(r, v, 'c');
-    if (!strcmp(name, "find")) {
-        int64_t n = 0;
-        for (const char *c = v->text; at && c < at; c++) n += ((unsigned char)*c & 0xC0) != 0x80;
-        return graft_jinja_int(r, at ? n : -1);
-    }
-    if (!strcmp(name, "count")) {
-        const graft_json *parts = is_text(x) && x->bytes ? split(r, v, x, -1, 0) : NULL;
-        return graft_jinja_int(r, parts ? parts->count - 1 : 0);
-    }
-    return graft_jinja_fail(r, args->line, "a text has no method \"%.60s\"", name);
-}
-
 const graft_json *graft_jinja_method(graft_jinja_run *r, const char *name, const graft_json *v, const graft_jinja_args *args)
 {
-    if (is_text(v)) return text_method(r, name, v, args);
+    if (is_text(v)) return graft_jinja_text_method(r, name, v, args);
     if (is_dict(v)) return dict_method(r, name, v, args);
     return graft_jinja_fail(r, args->line, "this value has no method \"%.60s\"", name);
 }
@@ -238,7 +69,7 @@ int graft_jinja_test(graft_jinja_run *r, const char *name, const graft_json *v, 
     const struct {
         const char *name;
         int holds;
-    } plain[] = {{"defined", v != NULL}, {"undefined", v == NULL}, {"none", v && v->type == GRAFT_JSON_NULL}, {"string", is_text(v)}, {"mapping", is_dict(v)}, {"sequence", is_list(v) || is_text(v) || is_dict(v)}, {"iterable", is_list(v) || is_text(v) || is_dict(v)}, {"number", is_number(v) || (v && v->type == GRAFT_JSON_BOOL)}, {"integer", is_number(v) && v->integral}, {"float", is_number(v) && !v->integral}, {"boolean", v && v->type == GRAFT_JSON_BOOL}, {"true", v && v->type == GRAFT_JSON_BOOL && v->integer}, {"false", v && v->type == GRAFT_JSON_BOOL && !v->integer}, {"odd", is_number(v) && v->integer % 2 != 0}, {"even", is_number(v) && v->integer % 2 == 0}, {"callable", 0}};
+    } plain[] = {{"defined", v != NULL}, {"undefined", v == NULL}, {"none", v && v->type == GRAFT_JSON_NULL}, {"string", is_text(v)}, {"mapping", is_dict(v)}, {"sequence", is_list(v) || is_text(v) || is_dict(v)}, {"iterable", is_list(v) || is_text(v) || is_dict(v)}, {"number", is_number(v) || (v && v->type == GRAFT_JSON_BOOL)}, {"integer", is_number(v) && v->integral}, {"float", is_number(v) && !v->integral}, {"boolean", v && v->type == GRAFT_JSON_BOOL}, {"true", v && v->type == GRAFT_JSON_BOOL && v->integer}, {"false", v && v->type == GRAFT_JSON_BOOL && !v->integer}, {"odd", is_number(v) && v->integer % 2 != 0}, {"even", is_number(v) && v->integer % 2 == 0}, {"callable", 0}, {"lower", is_text(v) && graft_jinja_cased(v, 0)}, {"upper", is_text(v) && graft_jinja_cased(v, 1)}};
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
         if (!strcmp(name, plain[i].name)) return plain[i].holds;
     if (!strcmp(name, "equalto") || !strcmp(name, "eq") || !strcmp(name, "sameas")) return graft_jinja_same(v, x);
@@ -324,6 +155,30 @@ static const graft_json *sorted(graft_jinja_run *r, const graft_json *v, const g
     return list;
 }
 
+/* JSON with separators of one's own. Keys stay in their order unless they are to be sorted, which is done by copying. */
+static void parted(graft_jinja_run *r, graft_str *out, const graft_json *v, const graft_json *mark, int by_key)
+{
+    if (v->type != GRAFT_JSON_ARRAY && v->type != GRAFT_JSON_OBJECT) {
+        graft_json_write(out, v, 0, by_key);
+        return;
+    }
+    if (++r->depth > JINJA_DEPTH_MAX) graft_jinja_fail(r, 0, "a value is nested too deeply");
+    const graft_json *members = v->type == GRAFT_JSON_OBJECT && by_key ? sorted(r, pairs(r, v), &(graft_jinja_args){0}, graft_jinja_flag(r, 1), 0) : v;
+    graft_str_text(out, v->type == GRAFT_JSON_ARRAY ? "[" : "{");
+    for (const graft_json *m = r->failed || !members ? NULL : members->child; m; m = m->next) {
+        const graft_json *value = members == v ? m : m->child->next;
+        if (m != members->child) graft_str_add(out, mark->text, mark->bytes);
+        if (v->type == GRAFT_JSON_OBJECT) {
+            if (members == v) graft_str_json(out, m->key, m->key_bytes);
+            else graft_str_json(out, m->child->text, m->child->bytes);
+            graft_str_add(out, mark->next->text, mark->next->bytes);
+        }
+        parted(r, out, value, mark, by_key);
+    }
+    graft_str_text(out, v->type == GRAFT_JSON_ARRAY ? "]" : "}");
+    r->depth--;
+}
+
 static const graft_json *to_json(graft_jinja_run *r, const graft_json *v, const graft_jinja_args *args)
 {
     const graft_json *indent = graft_jinja_argument(args, JINJA_ARGS_MAX, "indent"), *keys = graft_jinja_argument(args, JINJA_ARGS_MAX, "sort_keys");
@@ -331,22 +186,12 @@ static const graft_json *to_json(graft_jinja_run *r, const graft_json *v, const 
     if (!v) return graft_jinja_fail(r, args->line, "something undefined cannot be written as JSON");
     if (!indent) indent = graft_jinja_argument(args, 0, NULL);
     graft_str_init(&out, 64 << 20);
-    graft_json_write(&out, v, is_number(indent) ? (int)indent->integer : 0, graft_jinja_true(keys));
-    return finish(r, args->line, &out);
-}
-
-static const graft_json *indented(graft_jinja_run *r, const graft_json *v, const graft_jinja_args *args)
-{
-    const graft_json *width = graft_jinja_argument(args, 0, "width");
-    const int64_t n = is_number(width) ? width->integer : 4;
-    int due = graft_jinja_true(graft_jinja_argument(args, 1, "first"));
-    graft_str out;
-    graft_str_init(&out, 64 << 20);
-    for (size_t i = 0; i < v->bytes; i++) {
-        for (int64_t k = 0; due && v->text[i] != '\n' && k < n && !out.failed; k++) graft_str_text(&out, " ");
-        graft_str_add(&out, v->text + i, 1);
-        due = v->text[i] == '\n';
+    const graft_json *marks = graft_jinja_argument(args, JINJA_ARGS_MAX, "separators");
+    if (is_list(marks) && marks->count == 2 && is_text(marks->child) && is_text(marks->child->next) && !is_number(indent)) {
+        parted(r, &out, v, marks->child, graft_jinja_true(keys));
+        return finish(r, args->line, &out);
     }
+    graft_json_write(&out, v, is_number(indent) ? (int)indent->integer : 0, graft_jinja_true(keys));
     return finish(r, args->line, &out);
 }
 
@@ -382,7 +227,7 @@ static const graft_json *reversed(graft_jinja_run *r, int line, const graft_json
     int64_t n = 0;
     for (const graft_json *m = all ? items->child : NULL; m; m = m->next) all[n++] = m;
     while (n) graft_jinja_push(r, list, all[--n]);
-    return is_text(v) ? joined(r, line, list, NULL, NULL) : list;
+    return is_text(v) ? graft_jinja_join(r, line, list, NULL, NULL) : list;
 }
 
 static int64_t length(const graft_json *v)
@@ -393,21 +238,94 @@ static int64_t length(const graft_json *v)
     return n;
 }
 
-static const graft_json *text_filter(graft_jinja_run *r, const char *name, const graft_json *v, const graft_jinja_args *args, int *known)
+/* "%s"|format(a, b) */
+static const graft_json *percent_filter(graft_jinja_run *r, const graft_json *v, const graft_jinja_args *args)
 {
-    *known = 1;
-    if (!strcmp(name, "string") || !strcmp(name, "safe")) return printed(r, args->line, v);
-    const graft_json *text = printed(r, args->line, v);
-    if (!text) return NULL;
-    if (!strcmp(name, "trim")) return strip(r, text, graft_jinja_argument(args, 0, "chars"), 1, 1);
-    if (!strcmp(name, "upper")) return cased(r, text, 'u');
-    if (!strcmp(name, "lower")) return cased(r, text, 'l');
-    if (!strcmp(name, "title")) return cased(r, text, 't');
-    if (!strcmp(name, "capitalize")) return cased(r, text, 'c');
-    if (!strcmp(name, "indent")) return indented(r, text, args);
-    if (!strcmp(name, "replace")) return replaced(r, args->line, text, graft_jinja_argument(args, 0, "old"), graft_jinja_argument(args, 1, "new"), graft_jinja_argument(args, 2, "count"));
-    *known = 0;
-    return NULL;
+    graft_json *values = args->n && args->name[0] ? graft_json_new(r->a, GRAFT_JSON_OBJECT) : graft_jinja_list(r);
+    if (!graft_jinja_made(r, values)) return NULL;
+    values->integral = values->type == GRAFT_JSON_ARRAY;
+    for (int i = 0; i < args->n; i++) {
+        if (values->type == GRAFT_JSON_ARRAY) graft_jinja_push(r, values, args->value[i]);
+        else if (args->name[i]) graft_json_put(r->a, values, args->name[i], graft_jinja_node_of(r, args->value[i]));
+    }
+    return graft_jinja_percent(r, args->line, v, values);
+}
+
+static const graft_json *summed(graft_jinja_run *r, const graft_json *v, const graft_jinja_args *args)
+{
+    const graft_json *items = graft_jinja_items(r, args->line, v), *attribute = graft_jinja_argument(args, 0, "attribute"), *start = graft_jinja_argument(args, 1, "start");
+    graft_json *list = start && start->type == GRAFT_JSON_ARRAY ? graft_jinja_list(r) : NULL;
+    double sum = start && is_number(start) ? start->number : 0;
+    int whole = !start || !is_number(start) || start->integral;
+    for (const graft_json *m = list ? start->child : NULL; m; m = m->next) graft_jinja_push(r, list, m);
+    for (const graft_json *m = items ? items->child : NULL; m && !r->failed; m = m->next) {
+        const graft_json *x = is_text(attribute) ? by_path(m, attribute) : m;
+        if (list && is_list(x))
+            for (const graft_json *k = x->child; k; k = k->next) graft_jinja_push(r, list, k);
+        else if (!list && graft_jinja_is_number(x)) sum += graft_jinja_number_of(x), whole &= graft_jinja_is_whole(x);
+        else return graft_jinja_fail(r, args->line, "sum needs numbers");
+    }
+    return list ? list : whole && fabs(sum) < 9e15 ? graft_jinja_int(r, (int64_t)sum)
+                                                   : graft_jinja_real(r, sum);
+}
+
+static const graft_json *extreme(graft_jinja_run *r, int line, const graft_json *v, int greatest)
+{
+    const graft_json *items = graft_jinja_items(r, line, v), *best = items ? items->child : NULL;
+    for (const graft_json *m = best ? best->next : NULL; m && !r->failed; m = m->next) {
+        const int c = graft_jinja_order(r, line, m, best);
+        if (greatest ? c > 0 : c < 0) best = m;
+    }
+    return best;
+}
+
+static const graft_json *rounded(graft_jinja_run *r, const graft_json *v, const graft_jinja_args *args)
+{
+    const graft_json *places = graft_jinja_argument(args, 0, "precision"), *how = graft_jinja_argument(args, 1, "method");
+    char text[400];
+    if (!graft_jinja_is_number(v)) return graft_jinja_fail(r, args->line, "round needs a number");
+    const int n = graft_jinja_is_whole(places) && places->integer > 0 && places->integer < 17 ? (int)places->integer : 0;
+    const double d = graft_jinja_number_of(v), unit = pow(10, n);
+    if (is_text(how) && (!strcmp(how->text, "ceil") || !strcmp(how->text, "floor"))) return graft_jinja_real(r, (how->text[0] == 'c' ? ceil(d * unit) : floor(d * unit)) / unit);
+    if (!(fabs(d) < 1e300)) return graft_jinja_real(r, d);
+    snprintf(text, sizeof text, "%.*f", n, d); /* halves to the even digit, as Python */
+    return graft_jinja_real(r, strtod(text, NULL));
+}
+
+/* [(value, [items ..]) ..] by the values of an attribute, in their order. */
+static const graft_json *grouped(graft_jinja_run *r, const graft_json *v, const graft_jinja_args *args)
+{
+    const graft_json *by = graft_jinja_argument(args, 0, "attribute"), *last = NULL;
+    if (!is_text(by)) return graft_jinja_fail(r, args->line, "groupby needs an attribute's name");
+    const graft_json *all = sorted(r, v, args, by, 0);
+    graft_json *groups = graft_jinja_list(r), *pair = NULL, *items = NULL;
+    for (const graft_json *m = all && groups ? all->child : NULL; m && !r->failed; m = m->next) {
+        const graft_json *key = by_path(m, by);
+        if (!items || !graft_jinja_same(key, last)) {
+            if (pair) graft_jinja_push(r, pair, items), pair->integral = 1, graft_jinja_push(r, groups, pair);
+            pair = graft_jinja_list(r), items = graft_jinja_list(r);
+            if (pair) graft_jinja_push(r, pair, key);
+            last = key;
+        }
+        if (items) graft_jinja_push(r, items, m);
+    }
+    if (pair && items) graft_jinja_push(r, pair, items), pair->integral = 1, graft_jinja_push(r, groups, pair);
+    return groups;
+}
+
+static const graft_json *batched(graft_jinja_run *r, const graft_json *v, const graft_jinja_args *args)
+{
+    const graft_json *size = graft_jinja_argument(args, 0, "linecount"), *fill = graft_jinja_argument(args, 1, "fill_with"), *items = graft_jinja_items(r, args->line, v);
+    graft_json *all = graft_jinja_list(r), *row = NULL;
+    if (!graft_jinja_is_whole(size) || size->integer < 1) return graft_jinja_fail(r, args->line, "batch needs a number from 1");
+    for (const graft_json *m = items && all ? items->child : NULL; m; m = m->next) {
+        if (row && row->count == size->integer) graft_jinja_push(r, all, row), row = NULL;
+        if (!row && !(row = graft_jinja_list(r))) return NULL;
+        graft_jinja_push(r, row, m);
+    }
+    for (int64_t i = 0; row && fill && row->count < size->integer && i < 100000; i++) graft_jinja_push(r, row, fill);
+    if (row) graft_jinja_push(r, all, row);
+    return all;
 }
 
 const graft_json *graft_jinja_filter(graft_jinja_run *r, const char *name, const graft_json *v, const graft_jinja_args *args)
@@ -415,6 +333,12 @@ const graft_json *graft_jinja_filter(graft_jinja_run *r, const char *name, const
     const graft_json *x = graft_jinja_argument(args, 0, NULL), *items;
     int known = 0;
     if (!strcmp(name, "tojson")) return to_json(r, v, args);
+    if (!strcmp(name, "format") && is_text(v)) return percent_filter(r, v, args);
+    if (!strcmp(name, "sum")) return summed(r, v, args);
+    if (!strcmp(name, "min") || !strcmp(name, "max")) return extreme(r, args->line, v, name[1] == 'a');
+    if (!strcmp(name, "round")) return rounded(r, v, args);
+    if (!strcmp(name, "groupby")) return grouped(r, v, args);
+    if (!strcmp(name, "batch")) return batched(r, v, args);
     if (!strcmp(name, "default") || !strcmp(name, "d")) {
         const int empty_too = graft_jinja_true(graft_jinja_argument(args, 1, "boolean"));
         return v && !(empty_too && !graft_jinja_true(v)) ? v : x ? x
@@ -423,7 +347,7 @@ const graft_json *graft_jinja_filter(graft_jinja_run *r, const char *name, const
     if (!strcmp(name, "length") || !strcmp(name, "count")) return graft_jinja_int(r, length(v));
     if (!strcmp(name, "join")) {
         const graft_json *attribute = graft_jinja_argument(args, 1, "attribute");
-        return joined(r, args->line, v, graft_jinja_argument(args, 0, "d"), is_text(attribute) ? attribute->text : NULL);
+        return graft_jinja_join(r, args->line, v, graft_jinja_argument(args, 0, "d"), is_text(attribute) ? attribute->text : NULL);
     }
     if (!strcmp(name, "items")) return is_dict(v) ? pairs(r, v) : graft_jinja_fail(r, args->line, "items needs a mapping");
     if (!strcmp(name, "dictsort")) return is_dict(v) ? sorted(r, pairs(r, v), args, graft_jinja_flag(r, 1), 0) : graft_jinja_fail(r, args->line, "dictsort needs a mapping");
@@ -442,7 +366,7 @@ const graft_json *graft_jinja_filter(graft_jinja_run *r, const char *name, const
         while (name[0] == 'l' && m && m->next) m = m->next;
         return m;
     }
-    const graft_json *text = text_filter(r, name, v, args, &known);
+    const graft_json *text = graft_jinja_text_filter(r, name, v, args, &known);
     return known || r->failed ? text : graft_jinja_fail(r, args->line, "there is no filter \"%.60s\"", name);
 }
 
@@ -462,10 +386,19 @@ static const graft_json *range(graft_jinja_run *r, const graft_jinja_args *args)
     return list;
 }
 
+/* Day of the week of "26 Jul 2024", 0: Sunday (Sakamoto's method). */
+static int weekday(const char *today, int month)
+{
+    static const int shift[12] = {0, 3, 2, 5, 0, 3, 5, 1, 4, 6, 2, 4};
+    const int day = atoi(today), year = atoi(today + 7) - (month < 2);
+    return ((year + year / 4 - year / 100 + year / 400 + shift[month] + day) % 7 + 7) % 7;
+}
+
 /* strftime_now: the caller's date, so that what is rendered does not change from day to day. */
 static const graft_json *date(graft_jinja_run *r, const graft_jinja_args *args)
 {
     static const char *const months[12] = {"January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"};
+    static const char *const days[7] = {"Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"};
     const graft_json *format = graft_jinja_argument(args, 0, NULL);
     const char *today = r->today ? r->today : "26 Jul 2024";
     graft_str out;
@@ -482,6 +415,7 @@ static const graft_json *date(graft_jinja_run *r, const graft_jinja_args *args)
         else if (what == 'm') graft_str_printf(&out, "%02d", month + 1);
         else if (what == 'Y') graft_str_text(&out, today + 7);
         else if (what == 'y') graft_str_text(&out, today + 9);
+        else if (what == 'A' || what == 'a') graft_str_add(&out, days[weekday(today, month)], what == 'A' ? strlen(days[weekday(today, month)]) : 3);
         else if (what == 'H' || what == 'M' || what == 'S') graft_str_text(&out, "00");
         else graft_str_add(&out, &what, 1);
     }
