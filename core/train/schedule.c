@@ -10,6 +10,8 @@
  *   cosine_warmup_with_min_lr   the same one step ahead; before w from u up to 1, u = warmup_lr_rate or 1 / w
  *   warmup_stable_decay      1 for a while, then down to min_lr_ratio
  *   reduce_lr_on_plateau     base; times `factor` whenever more than `patience` evaluations brought nothing better (torch's ReduceLROnPlateau)
+ *   greedy                   base; divided by `factor` after more than `patience` evaluations in a row that were better, times it after as many that were not,
+ *                            between min_lr and max_lr; after reset_start reductions at min_lr it begins anew (GreedyLR)
  *
  * The formulas are those of transformers' optimization.py, so that curves of both lie on each other. */
 #include "core/train/schedule.h"
@@ -31,9 +33,10 @@ enum { LINEAR,
        WARMUP_STABLE_DECAY,
        COSINE_WARMUP_WITH_MIN_LR,
        REDUCE_LR_ON_PLATEAU,
+       GREEDY,
        KINDS };
 
-static const char *const names[KINDS] = {"linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt", "cosine_with_min_lr", "warmup_stable_decay", "cosine_warmup_with_min_lr", "reduce_lr_on_plateau"};
+static const char *const names[KINDS] = {"linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt", "cosine_with_min_lr", "warmup_stable_decay", "cosine_warmup_with_min_lr", "reduce_lr_on_plateau", "greedy"};
 
 /* Which options each kind has: a bit a row of `options`. */
 typedef struct option {
@@ -42,26 +45,30 @@ typedef struct option {
     unsigned kinds;
 } option;
 #define OF(kind) (1u << (kind))
+#define WATCHING (OF(REDUCE_LR_ON_PLATEAU) | OF(GREEDY)) /* follow what evaluations say */
 static const option options[] = {
     {"num_cycles", offsetof(graft_schedule_options, num_cycles), OF(COSINE) | OF(COSINE_WITH_RESTARTS) | OF(COSINE_WITH_MIN_LR) | OF(COSINE_WARMUP_WITH_MIN_LR) | OF(WARMUP_STABLE_DECAY)},
     {"power", offsetof(graft_schedule_options, power), OF(POLYNOMIAL)},
     {"lr_end", offsetof(graft_schedule_options, lr_end), OF(POLYNOMIAL)},
     {"timescale", offsetof(graft_schedule_options, timescale), OF(INVERSE_SQRT)},
-    {"min_lr", offsetof(graft_schedule_options, min_lr), OF(COSINE_WITH_MIN_LR) | OF(COSINE_WARMUP_WITH_MIN_LR) | OF(REDUCE_LR_ON_PLATEAU)},
+    {"min_lr", offsetof(graft_schedule_options, min_lr), OF(COSINE_WITH_MIN_LR) | OF(COSINE_WARMUP_WITH_MIN_LR) | WATCHING},
     {"min_lr_rate", offsetof(graft_schedule_options, min_lr_rate), OF(COSINE_WITH_MIN_LR) | OF(COSINE_WARMUP_WITH_MIN_LR)},
     {"num_stable_steps", offsetof(graft_schedule_options, num_stable_steps), OF(WARMUP_STABLE_DECAY)},
     {"num_decay_steps", offsetof(graft_schedule_options, num_decay_steps), OF(WARMUP_STABLE_DECAY)},
     {"warmup_lr_rate", offsetof(graft_schedule_options, warmup_lr_rate), OF(COSINE_WARMUP_WITH_MIN_LR)},
-    {"factor", offsetof(graft_schedule_options, factor), OF(REDUCE_LR_ON_PLATEAU)},
-    {"patience", offsetof(graft_schedule_options, patience), OF(REDUCE_LR_ON_PLATEAU)},
-    {"threshold", offsetof(graft_schedule_options, threshold), OF(REDUCE_LR_ON_PLATEAU)},
-    {"cooldown", offsetof(graft_schedule_options, cooldown), OF(REDUCE_LR_ON_PLATEAU)},
-    {"eps", offsetof(graft_schedule_options, eps), OF(REDUCE_LR_ON_PLATEAU)},
+    {"factor", offsetof(graft_schedule_options, factor), WATCHING},
+    {"patience", offsetof(graft_schedule_options, patience), WATCHING},
+    {"threshold", offsetof(graft_schedule_options, threshold), WATCHING},
+    {"cooldown", offsetof(graft_schedule_options, cooldown), WATCHING},
+    {"eps", offsetof(graft_schedule_options, eps), WATCHING},
+    {"warmup", offsetof(graft_schedule_options, rest_after_rise), OF(GREEDY)},
+    {"max_lr", offsetof(graft_schedule_options, max_lr), OF(GREEDY)},
+    {"reset_start", offsetof(graft_schedule_options, reset_start), OF(GREEDY)},
     {"min_lr_ratio", offsetof(graft_schedule_options, min_lr_ratio), OF(WARMUP_STABLE_DECAY)},
 };
 enum { OPTIONS = sizeof options / sizeof *options };
 
-/* mode and threshold_mode of reduce_lr_on_plateau. 1: taken, -1: not one of its words, 0: another key. */
+/* mode and threshold_mode of those that watch. 1: taken, -1: not one of its words, 0: another key. */
 static int read_word(graft_schedule *s, const graft_json *m)
 {
     const int mode = !strcmp(m->key, "mode"), threshold = !strcmp(m->key, "threshold_mode");
@@ -69,6 +76,7 @@ static int read_word(graft_schedule *s, const graft_json *m)
     const char *low = mode ? "min" : "rel", *high = mode ? "max" : "abs";
     if (m->type != GRAFT_JSON_TEXT || (strcmp(m->text, low) && strcmp(m->text, high))) return -1;
     *(mode ? &s->o.highest : &s->o.absolute) = !strcmp(m->text, high);
+    if (threshold) s->o.relative = !s->o.absolute;
     return 1;
 }
 
@@ -84,7 +92,7 @@ static graft_status read_option(graft_schedule *s, const graft_json *m, graft_er
         memcpy((char *)&s->o + options[i].offset, &m->number, sizeof m->number);
         return GRAFT_OK;
     }
-    if (s->kind == REDUCE_LR_ON_PLATEAU) {
+    if (graft_schedule_watches(s)) {
         const int word = read_word(s, m);
         if (word < 0) return graft_fail(err, GRAFT_BAD_INPUT, "lr_scheduler_kwargs", "%s must be %s", m->key, !strcmp(m->key, "mode") ? "min or max" : "rel or abs");
         if (word) return GRAFT_OK;
@@ -144,8 +152,10 @@ graft_status graft_schedule_new(graft_schedule *s, const char *name, double base
         return graft_fail(err, GRAFT_BAD_INPUT, "lr_scheduler_kwargs", "the schedule %s needs min_lr or min_lr_rate", name);
     if (s->kind == WARMUP_STABLE_DECAY) fill_stable_decay(s);
     s->rate = base;
+    if (s->kind == GREEDY && isnan(s->o.reset_start)) s->o.reset_start = 500.0;
+    s->resets = isnan(s->o.reset_start) ? 0 : (int64_t)s->o.reset_start;
     s->best = s->o.highest ? -INFINITY : INFINITY;
-    if (s->kind == REDUCE_LR_ON_PLATEAU && s->o.factor >= 1.0) return graft_fail(err, GRAFT_BAD_INPUT, "lr_scheduler_kwargs", "factor must be below 1, found %g", s->o.factor);
+    if (graft_schedule_watches(s) && s->o.factor >= 1.0) return graft_fail(err, GRAFT_BAD_INPUT, "lr_scheduler_kwargs", "factor must be below 1, found %g", s->o.factor);
     return GRAFT_OK;
 }
 
@@ -205,21 +215,60 @@ static double factor(const graft_schedule *s, double step)
     }
 }
 
-double graft_schedule_rate(const graft_schedule *s, int64_t step) { return s->kind == REDUCE_LR_ON_PLATEAU ? s->rate : s->base * factor(s, (double)step); }
+double graft_schedule_rate(const graft_schedule *s, int64_t step) { return graft_schedule_watches(s) ? s->rate : s->base * factor(s, (double)step); }
 
-/* ---- reduce_lr_on_plateau ---------------------------------------------------------------------------------------------------- */
+/* ---- reduce_lr_on_plateau, greedy ---------------------------------------------------------------------------------------------------- */
 
-int graft_schedule_watches(const graft_schedule *s) { return s->kind == REDUCE_LR_ON_PLATEAU; }
+int graft_schedule_watches(const graft_schedule *s) { return (WATCHING >> s->kind & 1u) != 0; }
 
 static int is_better(const graft_schedule *s, double value)
 {
-    const double by = or_else(s->o.threshold, 1e-4), toward = s->o.highest ? 1.0 : -1.0;
-    const double needed = s->o.absolute ? s->best + toward * by : s->best * (1.0 + toward * by);
+    const double by = or_else(s->o.threshold, s->kind == GREEDY ? 1e-6 : 1e-4), toward = s->o.highest ? 1.0 : -1.0;
+    const int absolute = s->o.absolute || (s->kind == GREEDY && !s->o.relative);
+    const double needed = absolute ? s->best + toward * by : s->best * (1.0 + toward * by);
     return s->o.highest ? value > needed : value < needed;
+}
+
+static void lower(graft_schedule *s)
+{
+    const double least = or_else(s->o.min_lr, 1e-3), now = fmax(s->rate * or_else(s->o.factor, 0.95), least);
+    if (s->rate - now > or_else(s->o.eps, 1e-8)) s->rate = now;
+    if (s->rate > least || --s->resets > 0) return;
+    s->rate = s->base;
+    s->best = s->o.highest ? -INFINITY : INFINITY;
+    s->bad = s->good = s->resting = s->warming = 0;
+    s->resets = (int64_t)s->o.reset_start;
+}
+
+static void greedy(graft_schedule *s, double value)
+{
+    const double patience = or_else(s->o.patience, 10.0);
+    if (s->resting > 0 || s->warming > 0) {
+        if (s->resting > 0) s->resting--;
+        else s->warming--;
+        s->bad = s->good = 0;
+        return;
+    }
+    const int better = is_better(s, value);
+    if (better) s->best = value;
+    s->bad = better ? 0 : s->bad + 1;
+    s->good = better ? s->good + 1 : 0;
+    if ((double)s->good > patience) {
+        const double now = fmin(s->rate / or_else(s->o.factor, 0.95), or_else(s->o.max_lr, 1.0));
+        if (now - s->rate > or_else(s->o.eps, 1e-8)) s->rate = now;
+        s->resets = (int64_t)s->o.reset_start;
+        s->warming = (int64_t)or_else(s->o.rest_after_rise, 0.0);
+        s->good = 0;
+    } else if ((double)s->bad > patience) {
+        lower(s);
+        s->resting = (int64_t)or_else(s->o.cooldown, 0.0);
+        s->bad = 0;
+    }
 }
 
 void graft_schedule_metric(graft_schedule *s, double value)
 {
+    if (s->kind == GREEDY) greedy(s, value);
     if (s->kind != REDUCE_LR_ON_PLATEAU) return;
     const int better = is_better(s, value);
     if (better) s->best = value;
@@ -234,19 +283,27 @@ void graft_schedule_metric(graft_schedule *s, double value)
 
 void graft_schedule_save(const graft_schedule *s, graft_arena *a, graft_json *to)
 {
-    if (s->kind != REDUCE_LR_ON_PLATEAU) return;
+    if (!graft_schedule_watches(s)) return;
     graft_json_put(a, to, "plateau_rate", graft_json_real(a, s->rate));
     if (isfinite(s->best)) graft_json_put(a, to, "plateau_best", graft_json_real(a, s->best));
     graft_json_put(a, to, "plateau_bad", graft_json_int(a, s->bad));
     graft_json_put(a, to, "plateau_resting", graft_json_int(a, s->resting));
+    if (s->kind != GREEDY) return;
+    graft_json_put(a, to, "greedy_good", graft_json_int(a, s->good));
+    graft_json_put(a, to, "greedy_warming", graft_json_int(a, s->warming));
+    graft_json_put(a, to, "greedy_resets", graft_json_int(a, s->resets));
 }
 
 void graft_schedule_restore(graft_schedule *s, const graft_json *from)
 {
     const graft_json *rate = graft_json_get(from, "plateau_rate"), *best = graft_json_get(from, "plateau_best"), *bad = graft_json_get(from, "plateau_bad"), *resting = graft_json_get(from, "plateau_resting");
-    if (s->kind != REDUCE_LR_ON_PLATEAU || !rate || rate->type != GRAFT_JSON_NUMBER) return;
+    if (!graft_schedule_watches(s) || !rate || rate->type != GRAFT_JSON_NUMBER) return;
     s->rate = rate->number;
     if (best && best->type == GRAFT_JSON_NUMBER) s->best = best->number;
     s->bad = bad && bad->integral ? bad->integer : 0;
     s->resting = resting && resting->integral ? resting->integer : 0;
+    const graft_json *good = graft_json_get(from, "greedy_good"), *warming = graft_json_get(from, "greedy_warming"), *resets = graft_json_get(from, "greedy_resets");
+    if (good && good->integral) s->good = good->integer;
+    if (warming && warming->integral) s->warming = warming->integer;
+    if (resets && resets->integral) s->resets = resets->integer;
 }

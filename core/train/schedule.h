@@ -7,9 +7,9 @@
 /* The options of lr_scheduler_kwargs; NaN: not given. */
 typedef struct graft_schedule_options {
     double num_cycles, power, lr_end, timescale, min_lr, min_lr_rate, num_stable_steps, num_decay_steps, min_lr_ratio, warmup_lr_rate;
-    double factor, patience, threshold, cooldown, eps;
+    double factor, patience, threshold, cooldown, eps, max_lr, reset_start, rest_after_rise; /* the last three: greedy, the last its "warmup" */
     char decay_type[16];   /* "linear" | "cosine" | "1-sqrt" */
-    int highest, absolute; /* reduce_lr_on_plateau: mode "max", threshold_mode "abs" */
+    int highest, absolute, relative; /* of those that watch: mode "max", threshold_mode "abs", "rel" */
 } graft_schedule_options;
 
 typedef struct graft_schedule {
@@ -17,9 +17,10 @@ typedef struct graft_schedule {
     int64_t warmup, total;
     double base;
     graft_schedule_options o;
-    /* reduce_lr_on_plateau, which follows what evaluations say: the rate now, the best value, evaluations without a better one, evaluations left to rest. */
+    /* Those that follow what evaluations say: the rate now, the best value, evaluations without a better one, evaluations left to rest; greedy too: better ones
+     * in a row, evaluations left to rest after a rise, reductions at the lowest rate until it begins anew. */
     double rate, best;
-    int64_t bad, resting;
+    int64_t bad, resting, good, warming, resets;
 } graft_schedule;
 
 /* kwargs: an object, or NULL. An unknown name, or an option that this schedule does not have, is an error that names the nearest. */

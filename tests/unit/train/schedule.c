@@ -64,6 +64,41 @@ START_TEST(plateau)
 }
 END_TEST
 
+/* transformers' GreedyLR on the same metrics. */
+START_TEST(greedy)
+{
+    static const double metric[] = {3.0, 2.5, 2.6, 2.49999, 2.4, 2.41, 2.42, 2.43, 2.44, 2.45, 2.0, 1.9, 1.8, 1.7};
+    static const struct {
+        const char *kwargs;
+        double rate[14];
+    } runs[] = {
+        {"{\"patience\": 1, \"factor\": 0.5, \"min_lr\": 0.001}", {0.1, 0.2, 0.2, 0.2, 0.4, 0.4, 0.2, 0.2, 0.1, 0.1, 0.1, 0.2, 0.2, 0.4}},
+        {"{\"patience\": 0, \"factor\": 0.5, \"min_lr\": 0.04, \"max_lr\": 0.15, \"warmup\": 1, \"cooldown\": 2}", {0.15, 0.15, 0.15, 0.15, 0.15, 0.15, 0.075, 0.075, 0.075, 0.04, 0.04, 0.04, 0.08, 0.08}},
+        {"{\"patience\": 0, \"factor\": 0.3, \"min_lr\": 0.05, \"reset_start\": 2}", {0.33333333333333337, 1.0, 0.3, 1.0, 1.0, 0.3, 0.09, 0.05, 0.1, 0.33333333333333337, 1.0, 1.0, 1.0, 1.0}},
+        {"{\"mode\": \"max\", \"patience\": 1, \"factor\": 0.5, \"threshold\": 0.01, \"threshold_mode\": \"rel\", \"min_lr\": 0.0001}", {0.1, 0.1, 0.05, 0.05, 0.025, 0.025, 0.0125, 0.0125, 0.00625, 0.00625, 0.003125, 0.003125, 0.0015625, 0.0015625}},
+        {"{}", {0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1}},
+    };
+    graft_arena *a = graft_arena_new();
+    for (size_t k = 0; k < sizeof runs / sizeof *runs; k++) {
+        const graft_json *o = NULL;
+        graft_schedule s, resumed;
+        ck_assert_ok(graft_json_parse(a, "kwargs", runs[k].kwargs, strlen(runs[k].kwargs), 0, &o, &err));
+        ck_assert_ok(graft_schedule_new(&s, "greedy", 0.1, 5, 100, o, &err));
+        ck_assert(graft_schedule_watches(&s));
+        for (int i = 0; i < 14; i++) {
+            graft_json *kept = graft_json_new(a, GRAFT_JSON_OBJECT);
+            graft_schedule_metric(&s, metric[i]);
+            ck_assert_msg(fabs(graft_schedule_rate(&s, i) - runs[k].rate[i]) < 1e-15, "%s: metric %d: %.17g, expected %.17g", runs[k].kwargs, i, graft_schedule_rate(&s, i), runs[k].rate[i]);
+            graft_schedule_save(&s, a, kept); /* a checkpoint after each */
+            ck_assert_ok(graft_schedule_new(&resumed, "greedy", 0.1, 5, 100, o, &err));
+            graft_schedule_restore(&resumed, kept);
+            s = resumed;
+        }
+    }
+    graft_arena_free(a);
+}
+END_TEST
+
 START_TEST(cosine_one_step_ahead)
 {
     static const char *const kwargs[] = {"{\"min_lr_rate\": 0.1}", "{\"min_lr\": 0.001, \"warmup_lr_rate\": 0.2}"};
@@ -100,6 +135,7 @@ static void cases(TCase *tc)
 {
     tcase_add_test(tc, golden);
     tcase_add_test(tc, plateau);
+    tcase_add_test(tc, greedy);
     tcase_add_test(tc, cosine_one_step_ahead);
     tcase_add_test(tc, refused);
 }
