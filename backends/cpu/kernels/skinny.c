@@ -131,8 +131,42 @@ INLINE vf block_numbers(const uint8_t *q, int64_t j, graft_dtype t)
 #endif
 }
 
+#if defined(__AVX512F__)
+/* Q4_0 and Q4_1: the 16 numbers that a block can hold are made once, and a permutation, which looks at the low 4 bits of each lane, picks them: no masks, no
+ * conversions. One conversion of halves gives Q4_1's scale to the even lanes and its minimum to the odd ones. */
+INLINE void dots_nibbles(const skinny *s, int64_t line, graft_dtype t)
+{
+    const int64_t bytes = t == GRAFT_Q4_1 ? 20 : 18, row = stored_bytes(t, s->ldx);
+    const vf codes = t == GRAFT_Q4_1 ? (vf){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15} : (vf){-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7};
+    const uint8_t *x = (const uint8_t *)s->x + line * row;
+    vf low[DOTS] = {{0}}, high[DOTS] = {{0}};
+    for (int64_t p = 0; p < s->k; p += 32, x += bytes) {
+        const vf y0 = v_load(s->y + p), y1 = v_load(s->y + p + 16);
+        UNROLL for (int r = 0; r < DOTS; r++)
+        {
+            const uint8_t *b = x + r * row;
+            __builtin_prefetch(b + DOTS * row); /* as in dots_blocks */
+            const __m512i q = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(b + bytes - 16)));
+            int32_t pair;
+            memcpy(&pair, b, sizeof pair);
+            const __m512 halves = t == GRAFT_Q4_1 ? _mm512_cvtph_ps(_mm256_set1_epi32(pair)) : _mm512_cvtph_ps(_mm256_set1_epi16((int16_t)pair));
+            const __m512 numbers = t == GRAFT_Q4_1 ? _mm512_fmadd_ps(codes, _mm512_moveldup_ps(halves), _mm512_movehdup_ps(halves)) : _mm512_mul_ps(codes, halves);
+            low[r] = v_fma(_mm512_permutexvar_ps(q, numbers), y0, low[r]);
+            high[r] = v_fma(_mm512_permutexvar_ps(_mm512_srli_epi32(q, 4), numbers), y1, high[r]);
+        }
+    }
+    for (int r = 0; r < DOTS; r++) put(s, line + r, 0, v_sum(low[r] + high[r]));
+}
+#endif
+
 INLINE void dots_blocks(const skinny *s, int64_t line, graft_dtype t)
 {
+#if defined(__AVX512F__)
+    if (t == GRAFT_Q4_0 || t == GRAFT_Q4_1) {
+        dots_nibbles(s, line, t);
+        return;
+    }
+#endif
     enum { VECTORS = GRAFT_PACKED_BLOCK / VW };
     const int64_t length = block_length(t), ahead = DOTS * stored_bytes(t, s->ldx); /* the same place of the lines after these: short lines are too many streams for the hardware */
     vf acc[DOTS] = {{0}};
