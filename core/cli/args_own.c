@@ -12,6 +12,7 @@ static const graft_arg own_args[] = {
     {"template_dir", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "folder of chat templates instead of the shipped one", NULL},
     {"overlong", GRAFT_ARG_TEXT, "cut", "cut|drop", GRAFT_ARG_ACTS, "what happens to samples longer than cutoff_len", NULL},
     {"bad_records", GRAFT_ARG_TEXT, "error", "error|skip", GRAFT_ARG_ACTS, "what happens at a record that is none", NULL},
+    {"cache_limit", GRAFT_ARG_TEXT, "50G", NULL, GRAFT_ARG_ACTS, "most bytes of tokenised samples in the user's cache; sets unused for 30 days go in any case", NULL},
     {"separate_texts", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_ACTS, "stage pt: packed texts cannot see each other", NULL},
     {"learn_pad", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_ACTS, "stage pt: the pad token, often eos, is learned too", NULL},
     {"today", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "the date in tool prompts that hold one, as 26 Jul 2024; default today", NULL},

@@ -4,10 +4,13 @@
 #include "core/base/file.h"
 #include "core/cli/pull.h"
 #include "core/cli/session.h"
+#include "core/data/cache.h"
+#include "core/data/cache_keep.h"
 #include "core/train/plot.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ---- list ------------------------------------------------------------------------------------------------------------------------ */
@@ -347,14 +350,49 @@ static graft_status template(graft_cli *c, graft_error *err)
     return status;
 }
 
+/* ---- cache ------------------------------------------------------------------------------------------------------------------------ */
+
+/* The tokenised sets that are kept; clear removes one by the beginning of its key, or all. */
+static graft_status cache(graft_cli *c, graft_error *err)
+{
+    const char *named = graft_args_text(c->args, "tokenized_path"), *which = c->n_words > 2 ? c->words[2] : NULL;
+    const int clear = c->n_words > 1 && !strcmp(c->words[1], "clear");
+    char *own = named ? NULL : graft_cache_folder();
+    const char *folder = named ? named : own;
+    graft_cache_set *sets = NULL;
+    size_t n = 0, gone = 0;
+    int64_t total = 0;
+    graft_status s = c->n_words > 1 && !clear ? graft_fail(err, GRAFT_BAD_INPUT, NULL, "expected nothing or clear after cache, found '%s'", c->words[1]) : GRAFT_OK;
+    if (!s && !folder) s = graft_fail(err, GRAFT_BAD_INPUT, NULL, "there is no cache folder: neither XDG_CACHE_HOME nor HOME is set");
+    if (!s && clear && !which) s = graft_fail(err, GRAFT_BAD_INPUT, NULL, "which set: give the beginning of its key, or all");
+    if (!s) s = graft_cache_sets(folder, &sets, &n, err);
+    for (size_t i = 0; !s && i < n; i++) {
+        const int taken = clear && (!strcmp(which, "all") || !strncmp(sets[i].key, which, strlen(which)));
+        const time_t used = (time_t)(sets[i].used / 1000000000);
+        struct tm day = {0};
+        char when[32] = "";
+        if (localtime_r(&used, &day)) strftime(when, sizeof when, "%Y-%m-%d", &day);
+        if (taken) s = graft_cache_remove(folder, sets[i].key, err), gone += !s;
+        if (!clear) fprintf(c->out, "%.12s  %8.1f MB  used %s  %s\n", sets[i].key, (double)sets[i].bytes / 1e6, when, sets[i].about);
+        total += taken || !clear ? sets[i].bytes : 0;
+    }
+    if (!s && clear && !gone && strcmp(which, "all")) s = graft_fail(err, GRAFT_BAD_INPUT, NULL, "no set's key begins with '%s'; `graft data cache` lists them", which);
+    if (!s) fprintf(c->out, clear ? "%zu sets are gone, %.1f MB\n" : "%zu sets, %.1f MB\n", clear ? gone : n, (double)total / 1e6);
+    if (!s && !clear) fprintf(c->out, "in %s\n", folder);
+    graft_free(sets);
+    graft_free(own);
+    return s;
+}
+
 static graft_status run(graft_cli *c, graft_error *err)
 {
-    static const char *const words[] = {"list", "show", "report", "template", NULL};
-    if (!c->n_words) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "expected list, show, report or template after data, see `graft help data`");
+    static const char *const words[] = {"list", "show", "report", "template", "cache", NULL};
+    if (!c->n_words) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "expected list, show, report, template or cache after data, see `graft help data`");
     if (!strcmp(c->words[0], "list")) return list(c, err);
     if (!strcmp(c->words[0], "show")) return show(c, err);
     if (!strcmp(c->words[0], "report")) return report(c, err);
     if (!strcmp(c->words[0], "template")) return template(c, err);
+    if (!strcmp(c->words[0], "cache")) return cache(c, err);
     return graft_cli_unknown_word(c, c->words[0], words, err);
 }
 
@@ -364,14 +402,16 @@ const graft_command graft_command_data = {
     .usage = "Usage: graft data list [--dataset_dir DIR] [--json]\n"
              "       graft data show --model_name_or_path DIR --template NAME (--dataset NAME | --file FILE)\n"
              "       graft data report --model_name_or_path DIR --template NAME --dataset NAME [--plot FILE.png]\n"
-             "       graft data template [NAME]\n\n"
+             "       graft data template [NAME]\n"
+             "       graft data cache [clear (KEY | all)]\n\n"
              "  graft data list\n"
              "  graft data show --model_name_or_path models/small --template chatml --dataset identity\n"
              "  graft data show lora.yaml --max_samples 10\n\n"
              "show renders samples (3, or max_samples) exactly as training sees them, cut to cutoff_len: what is learned is green on a\n"
              "terminal and stands between « and » elsewhere (--color always|never). --json prints ids, labels and text a line.\n"
              "report counts records, tokens, what was cut or dropped, repeated samples, and draws the lengths. template writes a\n"
-             "conversation, and one with a tool, as the template does; without NAME it lists the templates.\n",
+             "conversation, and one with a tool, as the template does; without NAME it lists the templates.\n"
+             "cache lists the tokenised sets that are kept for the next run (tokenized_path: in that folder) or removes them.\n",
     .positional = 1,
     .run = run,
 };

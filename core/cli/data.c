@@ -60,6 +60,16 @@ static const char *cache_of(graft_cli *c)
     return copy;
 }
 
+/* Nothing goes from a folder that the user named. */
+static int64_t limit_of(const graft_args *x)
+{
+    graft_error unsaid = GRAFT_ERROR_INIT;
+    int64_t bytes = 0;
+    const char *named = graft_args_text(x, "tokenized_path");
+    if (named && *named) return 0;
+    return graft_parse_bytes(graft_args_text(x, "cache_limit"), &bytes, &unsaid) ? 0 : bytes;
+}
+
 graft_template_options graft_session_rendering(graft_cli *c)
 {
     const graft_args *x = c->args;
@@ -95,6 +105,7 @@ graft_dataset_options graft_session_data_options(graft_cli *c, const char *names
         .split_special_tokens = r.split_special,
         .today = r.today,
         .cache_dir = cache_of(c),
+        .cache_limit = limit_of(x),
         .cache_from = graft_args_given(x, "tokenized_path"),
         .overwrite_cache = graft_args_flag(x, "overwrite_cache"),
     };

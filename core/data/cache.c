@@ -129,6 +129,8 @@ static int whole(const segment *s, const entry *e, const shape *f)
     return check == (uint32_t)sum_of(e->n, p + 4, (size_t)f->bytes - 4);
 }
 
+const char *graft_cache_key(const graft_cache *c) { return c->folder ? c->key : NULL; }
+
 /* ---- opening --------------------------------------------------------------------------------------------------------------------------------- */
 
 static int path_of(const graft_cache *c, size_t number, const char *ending, char *out, size_t room)

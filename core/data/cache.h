@@ -31,6 +31,7 @@ graft_status graft_cache_open(const char *folder, const char *key, int narrow, i
 void graft_cache_free(graft_cache *c);
 const graft_cache_place *graft_cache_end(const graft_cache *c);
 int64_t graft_cache_records(const graft_cache *c);
+const char *graft_cache_key(const graft_cache *c); /* NULL: it is in memory */
 const char *graft_cache_first_drop(const graft_cache *c); /* the first sentence given for a dropped record, or NULL */
 const char *graft_cache_first_bad(const graft_cache *c);
 

@@ -63,6 +63,7 @@ typedef struct graft_dataset_options {
     const char *cache_dir;       /* folder of the token cache; NULL: samples stay in memory */
     int64_t cache_from;          /* sets of so many bytes are kept there; 0: 8 MiB */
     int64_t cache_file_bytes;    /* of samples in one of its files; 0: 8 MiB */
+    int64_t cache_limit;         /* the folder is graft's own: sets unused for long go, and the oldest when all are more than so many bytes; 0: nothing goes */
     int overwrite_cache;         /* made anew */
     int streaming;               /* nothing is tokenised before it is asked for: records pass a shuffle buffer. Samples are asked for in turn; registry, template,
                                   * tokenizer and the texts of these options must then outlive the dataset */

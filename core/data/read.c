@@ -9,6 +9,7 @@
 #include "core/base/json.h"
 #include "core/base/log.h"
 #include "core/base/threads.h"
+#include "core/data/cache_keep.h"
 #include "core/data/hub.h"
 #include "core/data/parts.h"
 #include "core/model/fingerprint.h"
@@ -17,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { CACHE_FROM = 8 << 20,  /* bytes: less is tokenised anew faster than it is looked up */
        HASH_WHOLE = 64 << 20, /* larger files are known by size, time and probes */
@@ -346,6 +348,8 @@ static graft_status open_cache(graft_load *l, const graft_json *entry, char *con
     graft_load_close(&s);
     if (status || graft_cache_open(o->cache_dir, key, narrow, o->overwrite_cache, o->cache_file_bytes, out, l->err)) return l->err->code;
     const int64_t records = graft_cache_records(*out);
+    if (!records && total > (INT64_C(1) << 30)) graft_log(GRAFT_LOG_INFO, "%s: %.1f GB are tokenised before the first update, once; streaming=true with max_steps begins at once", files[0], (double)total / 1e9);
+    if (o->cache_limit && !records) graft_cache_prune(o->cache_dir, o->cache_limit, (int64_t)time(NULL) * 1000000000);
     if (graft_cache_end(*out)->ended) graft_log(GRAFT_LOG_INFO, "%s: %lld tokenised records are taken from %s/%s", files[0], (long long)records, o->cache_dir, key);
     else if (records) graft_log(GRAFT_LOG_INFO, "%s: %lld records are tokenised already; going on behind them", files[0], (long long)records);
     return GRAFT_OK;
@@ -389,6 +393,7 @@ static graft_status read_set(graft_load *l, const char *path, const graft_json *
             status = graft_cache_mark(*c, &at, 0, l->err);
         }
     }
+    if (!status && l->o->cache_dir && graft_cache_key(*c)) graft_cache_note(l->o->cache_dir, graft_cache_key(*c), files[0]);
     graft_dir_list_free(files, n);
     l->bad_into = NULL;
     if (status) return status;

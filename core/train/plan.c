@@ -104,10 +104,46 @@ static void widen(const graft_dataset *d, const int64_t *samples, int64_t n, int
         if (size[i] > capacity[i]) capacity[i] = size[i];
 }
 
+enum { WALK_MAX = 1 << 20, /* samples whose batches are looked at one by one */
+       LARGEST = 256 };    /* samples of a batch that are told apart beyond that */
+
+/* v into the k largest so far, largest first. */
+static void keep_largest(int64_t *top, int64_t k, int64_t v)
+{
+    if (v <= top[k - 1]) return;
+    int64_t i = k - 1;
+    for (; i > 0 && top[i - 1] < v; i--) top[i] = top[i - 1];
+    top[i] = v;
+}
+
+/* What no run of these samples exceeds, in whatever order they come: a micro-batch is at most its number of the largest, a run at most run_tokens or one sample. */
+static void bound_runs(const graft_dataset *d, int64_t per_batch, int64_t run_tokens, int64_t capacity[GRAFT_SYMBOLS])
+{
+    const int64_t n = graft_dataset_count(d), all = per_batch < n ? per_batch : n, k = all < LARGEST ? all : LARGEST;
+    int64_t top[3][LARGEST] = {{0}};
+    for (int64_t i = 0; i < n; i++) {
+        const graft_sample_size s = graft_dataset_measure(d, i);
+        keep_largest(top[0], k, s.rows), keep_largest(top[1], k, s.sequences), keep_largest(top[2], k, s.labelled);
+    }
+    for (int a = 0; a < 3; a++) {
+        for (int64_t i = 0; i < k; i++) capacity[a] += top[a][i];
+        capacity[a] += (all - k) * top[a][k - 1];
+    }
+    if (run_tokens && capacity[0] > run_tokens) capacity[0] = run_tokens > top[0][0] ? run_tokens : top[0][0];
+    for (int a = 1; a < 3; a++)
+        if (capacity[a] > capacity[0]) capacity[a] = capacity[0]; /* a sequence and a label have a row each */
+}
+
 static graft_status largest_run(const graft_dataset *d, graft_order *order, int64_t epochs, int64_t run_tokens, int64_t capacity[GRAFT_SYMBOLS], graft_error *err)
 {
     memset(capacity, 0, GRAFT_SYMBOLS * sizeof *capacity);
     graft_status s = GRAFT_OK;
+    const int64_t passes = order->shuffle ? epochs : 1;
+    if (order->n > 0 && passes > WALK_MAX / order->n) {
+        bound_runs(d, order->per_batch, run_tokens, capacity);
+        graft_dataset_forget(d);
+        return GRAFT_OK;
+    }
     for (int64_t e = 0; !s && e < epochs; e++) {
         s = graft_order_epoch(order, e, err);
         for (int64_t b = 0; !s && b < graft_order_batches(order); b++) {
