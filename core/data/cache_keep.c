@@ -70,12 +70,14 @@ graft_status graft_cache_remove(const char *folder, const char *key, graft_error
     return graft_path_remove(path, err);
 }
 
-void graft_cache_note(const char *folder, const char *key, const char *about)
+int64_t graft_cache_note(const char *folder, const char *key, const char *about)
 {
     char path[4400], text[600];
     graft_error unheard = GRAFT_ERROR_INIT;
     snprintf(text, sizeof text, "%.580s\n", about);
-    if (join(path, folder, key, "") && graft_path_is_dir(path) && join(path, folder, key, "used")) graft_file_replace(path, text, strlen(text), &unheard);
+    int64_t bytes = 0, now = 0;
+    const int written = join(path, folder, key, "") && graft_path_is_dir(path) && join(path, folder, key, "used") && !graft_file_replace(path, text, strlen(text), &unheard);
+    return written && !graft_path_stamp(path, &bytes, &now, &unheard) ? now : 0;
 }
 
 void graft_cache_prune(const char *folder, int64_t limit, int64_t now)

@@ -18,9 +18,9 @@ typedef struct graft_cache_set {
 graft_status graft_cache_sets(const char *folder, graft_cache_set **out, size_t *n, graft_error *err);
 graft_status graft_cache_remove(const char *folder, const char *key, graft_error *err);
 
-/* The set is used now. What cannot be written is no error: it only goes sooner. */
-void graft_cache_note(const char *folder, const char *key, const char *about);
-/* Before a set is made: sets unused for GRAFT_CACHE_DAYS go, and while all are more than limit bytes the oldest that was not used for a day. now: ns. One line says it. */
+/* The set is used now, which is when: ns since 1970, by the file system. What cannot be written is no error, and 0: it only goes sooner. */
+int64_t graft_cache_note(const char *folder, const char *key, const char *about);
+/* Sets unused for GRAFT_CACHE_DAYS go, and while all are more than limit bytes the oldest that was not used for a day. now: ns. One line says it. */
 void graft_cache_prune(const char *folder, int64_t limit, int64_t now);
 
 #endif

@@ -18,7 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { CACHE_FROM = 8 << 20,  /* bytes: less is tokenised anew faster than it is looked up */
        HASH_WHOLE = 64 << 20, /* larger files are known by size, time and probes */
@@ -349,7 +348,6 @@ static graft_status open_cache(graft_load *l, const graft_json *entry, char *con
     if (status || graft_cache_open(o->cache_dir, key, narrow, o->overwrite_cache, o->cache_file_bytes, out, l->err)) return l->err->code;
     const int64_t records = graft_cache_records(*out);
     if (!records && total > (INT64_C(1) << 30)) graft_log(GRAFT_LOG_INFO, "%s: %.1f GB are tokenised before the first update, once; streaming=true with max_steps begins at once", files[0], (double)total / 1e9);
-    if (o->cache_limit && !records) graft_cache_prune(o->cache_dir, o->cache_limit, (int64_t)time(NULL) * 1000000000);
     if (graft_cache_end(*out)->ended) graft_log(GRAFT_LOG_INFO, "%s: %lld tokenised records are taken from %s/%s", files[0], (long long)records, o->cache_dir, key);
     else if (records) graft_log(GRAFT_LOG_INFO, "%s: %lld records are tokenised already; going on behind them", files[0], (long long)records);
     return GRAFT_OK;
@@ -393,7 +391,10 @@ static graft_status read_set(graft_load *l, const char *path, const graft_json *
             status = graft_cache_mark(*c, &at, 0, l->err);
         }
     }
-    if (!status && l->o->cache_dir && graft_cache_key(*c)) graft_cache_note(l->o->cache_dir, graft_cache_key(*c), files[0]);
+    if (!status && l->o->cache_dir && graft_cache_key(*c)) {
+        const int64_t now = graft_cache_note(l->o->cache_dir, graft_cache_key(*c), files[0]);
+        if (l->o->cache_limit && now) graft_cache_prune(l->o->cache_dir, l->o->cache_limit, now);
+    }
     graft_dir_list_free(files, n);
     l->bad_into = NULL;
     if (status) return status;
