@@ -29,8 +29,6 @@ static graft_status read_field(reading *x, const parquet_node *n, int rep, graft
 
 /* ---- values ---------------------------------------------------------------------------------------------------------------------------------- */
 
-static graft_json *real_of(graft_arena *a, double d) { return isfinite(d) ? graft_json_real(a, d) : graft_json_new(a, GRAFT_JSON_NULL); }
-
 static int64_t integer_of(const parquet_leaf *l, parquet_value v)
 {
     int32_t four;
@@ -40,37 +38,16 @@ static int64_t integer_of(const parquet_leaf *l, parquet_value v)
     return l->kind == PARQUET_UNSIGNED ? (int64_t)(uint32_t)four : four;
 }
 
-/* A decimal's bytes: the integer of two's complement, highest byte first, to be divided by 10^scale. */
 static double decimal_of(const parquet_leaf *l, parquet_value v)
 {
-    double d = v.n && v.p[0] & 0x80 ? -1 : 0;
-    if (l->type == PARQUET_INT32 || l->type == PARQUET_INT64) d = (double)integer_of(l, v);
-    else
-        for (size_t i = 0; i < v.n; i++) d = d * 256 + v.p[i];
-    return d / pow(10, l->scale);
-}
-
-static double half_of(parquet_value v)
-{
-    const int bits = v.p[0] | v.p[1] << 8, exponent = bits >> 10 & 31, fraction = bits & 1023;
-    const double d = exponent == 31 ? (double)NAN : exponent ? ldexp(1024 + fraction, exponent - 25)
-                                                             : ldexp(fraction, -24);
-    return bits >> 15 ? -d : d;
-}
-
-static int is_text(parquet_value v)
-{
-    for (size_t i = 0, k; i < v.n; i += k) {
-        k = v.p[i] < 0x80 ? 1 : (size_t)graft_utf8_length((const char *)v.p + i, v.n - i);
-        if (!k) return 0;
-    }
-    return 1;
+    const int is_integer = l->type == PARQUET_INT32 || l->type == PARQUET_INT64; /* others have their highest byte first */
+    return graft_columns_decimal(v.p, v.n, !is_integer, l->scale);
 }
 
 /* Bytes that are a text, or no value at all. */
 static graft_json *bytes_of(reading *x, parquet_leaf *l, parquet_value v)
 {
-    const int text = l->kind != PARQUET_BINARY && is_text(v);
+    const int text = l->kind != PARQUET_BINARY && graft_columns_is_text(v.p, v.n);
     if (text) return graft_json_text(x->a, (const char *)v.p, v.n);
     if (l->kind == PARQUET_TEXT) {
         if (!x->bad.code) graft_fail(&x->bad, GRAFT_BAD_INPUT, x->p->path, "record %lld: a text of column \"%.120s\" is not UTF-8; write it as UTF-8", (long long)x->p->row + 1, l->path);
@@ -84,17 +61,17 @@ static graft_json *value_of(reading *x, parquet_leaf *l, parquet_value v)
     double d;
     uint64_t u;
     if (l->kind == PARQUET_NULLS) return graft_json_new(x->a, GRAFT_JSON_NULL);
-    if (l->kind == PARQUET_DECIMAL && l->type != PARQUET_BOOLEAN && l->type != PARQUET_FLOAT && l->type != PARQUET_DOUBLE) return real_of(x->a, decimal_of(l, v));
+    if (l->kind == PARQUET_DECIMAL && l->type != PARQUET_BOOLEAN && l->type != PARQUET_FLOAT && l->type != PARQUET_DOUBLE) return graft_columns_real(x->a, decimal_of(l, v));
     switch (l->type) {
     case PARQUET_BOOLEAN: return graft_json_flag(x->a, v.p[0]);
-    case PARQUET_FLOAT: return memcpy(&f, v.p, 4), real_of(x->a, (double)f);
-    case PARQUET_DOUBLE: return memcpy(&d, v.p, 8), real_of(x->a, d);
+    case PARQUET_FLOAT: return memcpy(&f, v.p, 4), graft_columns_real(x->a, (double)f);
+    case PARQUET_DOUBLE: return memcpy(&d, v.p, 8), graft_columns_real(x->a, d);
     case PARQUET_INT64:
         memcpy(&u, v.p, 8);
         if (l->kind == PARQUET_UNSIGNED && u > INT64_MAX) return graft_json_real(x->a, (double)u);
         return graft_json_int(x->a, integer_of(l, v));
     case PARQUET_INT32: return graft_json_int(x->a, integer_of(l, v));
-    default: return l->kind == PARQUET_HALF && v.n == 2 ? real_of(x->a, half_of(v)) : bytes_of(x, l, v);
+    default: return l->kind == PARQUET_HALF && v.n == 2 ? graft_columns_real(x->a, graft_columns_half(v.p)) : bytes_of(x, l, v);
     }
 }
 
@@ -216,8 +193,9 @@ static graft_status end_group(const graft_parquet *p, graft_error *err)
     return GRAFT_OK;
 }
 
-graft_status graft_parquet_row(graft_parquet *p, graft_arena *a, const graft_json **row, graft_error *err)
+static graft_status parquet_row(graft_columns *c, graft_arena *a, const graft_json **row, graft_error *err)
 {
+    graft_parquet *p = (graft_parquet *)c;
     reading x = {.p = p, .a = a, .err = err, .bad = GRAFT_ERROR_INIT};
     graft_json *all = NULL;
     *row = NULL;
@@ -234,9 +212,7 @@ graft_status graft_parquet_row(graft_parquet *p, graft_arena *a, const graft_jso
     return GRAFT_OK;
 }
 
-int64_t graft_parquet_tell(const graft_parquet *p) { return p->row; }
-
-int64_t graft_parquet_rows(const graft_parquet *p) { return p->rows; }
+static int64_t parquet_tell(const graft_columns *c) { return ((const graft_parquet *)c)->row; }
 
 /* Reads rows for nobody until so many were read: what reading would refuse on the way is refused as well. */
 static graft_status read_past(graft_parquet *p, int64_t row, graft_error *err)
@@ -250,15 +226,16 @@ static graft_status read_past(graft_parquet *p, int64_t row, graft_error *err)
             graft_arena_free(a);
             if (!(a = graft_arena_new())) return graft_fail(err, GRAFT_NO_MEMORY, p->path, "out of memory for a record");
         }
-        status = graft_parquet_row(p, a, &ignored, err);
+        status = parquet_row(&p->base, a, &ignored, err);
         if (status && p->row > before) status = GRAFT_OK; /* one that was bad by itself */
     }
     graft_arena_free(a);
     return status;
 }
 
-graft_status graft_parquet_seek(graft_parquet *p, int64_t row, graft_error *err)
+static graft_status parquet_seek(graft_columns *c, int64_t row, graft_error *err)
 {
+    graft_parquet *p = (graft_parquet *)c;
     int64_t group = 0, from = 0;
     graft_error late = GRAFT_ERROR_INIT;
     if (row < 0 || row > p->rows) return graft_fail(err, GRAFT_BAD_INPUT, p->path, "the file has no row %lld", (long long)row);
@@ -272,21 +249,9 @@ graft_status graft_parquet_seek(graft_parquet *p, int64_t row, graft_error *err)
 
 /* ---- opening --------------------------------------------------------------------------------------------------------------------------------- */
 
-int graft_parquet_is(const graft_map *m) { return m->bytes >= 4 && (!memcmp(m->data, "PAR1", 4) || !memcmp(m->data, "PARE", 4)); }
-
-graft_status graft_parquet_open(const graft_map *m, const char *path, graft_parquet **out, graft_error *err)
+static void parquet_close(graft_columns *c)
 {
-    graft_parquet *p = graft_calloc(1, sizeof *p);
-    *out = NULL;
-    if (!p || !(p->arena = graft_arena_new())) return graft_free(p), graft_fail(err, GRAFT_NO_MEMORY, path, "out of memory");
-    p->map = m, p->path = path, p->group = -1, p->late = (graft_error)GRAFT_ERROR_INIT;
-    if (parquet_footer_read(p, err)) return graft_parquet_close(p), err->code;
-    *out = p;
-    return GRAFT_OK;
-}
-
-void graft_parquet_close(graft_parquet *p)
-{
+    graft_parquet *p = (graft_parquet *)c;
     if (!p) return;
     for (int i = 0; i < p->n_leaves; i++) {
         parquet_leaf *l = &p->leaves[i];
@@ -297,4 +262,19 @@ void graft_parquet_close(graft_parquet *p)
     }
     graft_arena_free(p->arena);
     graft_free(p);
+}
+
+static const graft_columns_api api = {parquet_row, parquet_tell, parquet_seek, parquet_close};
+
+int graft_parquet_is(const graft_map *m) { return m->bytes >= 4 && (!memcmp(m->data, "PAR1", 4) || !memcmp(m->data, "PARE", 4)); }
+
+graft_status graft_parquet_open(const graft_map *m, const char *path, graft_columns **out, graft_error *err)
+{
+    graft_parquet *p = graft_calloc(1, sizeof *p);
+    *out = NULL;
+    if (!p || !(p->arena = graft_arena_new())) return graft_free(p), graft_fail(err, GRAFT_NO_MEMORY, path, "out of memory");
+    p->base.api = &api, p->map = m, p->path = path, p->group = -1, p->late = (graft_error)GRAFT_ERROR_INIT;
+    if (parquet_footer_read(p, err)) return parquet_close(&p->base), err->code;
+    *out = &p->base;
+    return GRAFT_OK;
 }

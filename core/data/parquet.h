@@ -1,4 +1,4 @@
-/* core/data/parquet.h - rows of a Parquet file, as the records that a JSON file would give. source.c reads through it.
+/* core/data/parquet.h - rows of a Parquet file, as the records that a JSON file would give. See columns.h.
  *
  *   "PAR1"  column chunk: [dictionary page] data page ...   of the first row group, one chunk a column
  *           ...                                             of the others
@@ -10,21 +10,9 @@
 #ifndef CORE_DATA_PARQUET_H
 #define CORE_DATA_PARQUET_H
 
-#include "core/base/file.h"
-#include "core/base/json.h"
+#include "core/data/columns.h"
 
-typedef struct graft_parquet graft_parquet;
-
-/* By the file's first bytes. */
 int graft_parquet_is(const graft_map *m);
-/* m and path must stay. */
-graft_status graft_parquet_open(const graft_map *m, const char *path, graft_parquet **out, graft_error *err);
-/* The next row, memory of the arena; *row NULL: there is none. */
-graft_status graft_parquet_row(graft_parquet *p, graft_arena *a, const graft_json **row, graft_error *err);
-/* Rows read so far, and the way to any such place; damage on the way is said by the next row. */
-int64_t graft_parquet_tell(const graft_parquet *p);
-int64_t graft_parquet_rows(const graft_parquet *p);
-graft_status graft_parquet_seek(graft_parquet *p, int64_t row, graft_error *err);
-void graft_parquet_close(graft_parquet *p);
+graft_status graft_parquet_open(const graft_map *m, const char *path, graft_columns **out, graft_error *err);
 
 #endif

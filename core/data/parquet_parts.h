@@ -102,7 +102,8 @@ typedef struct parquet_leaf {
     int said; /* that its bytes are no text */
 } parquet_leaf;
 
-struct graft_parquet {
+typedef struct graft_parquet {
+    graft_columns base;
     const graft_map *map;
     const char *path;
     graft_arena *arena;
@@ -114,7 +115,7 @@ struct graft_parquet {
     parquet_chunk *chunks; /* [n_groups][n_leaves] */
     int64_t group, left, row;  /* the row group being read; rows left in it; rows read */
     graft_error late;                           /* what was found on the way to a place: said when its row is asked for */
-};
+} graft_parquet;
 
 graft_status parquet_footer_read(graft_parquet *p, graft_error *err);
 

@@ -183,21 +183,6 @@ graft_status graft_load_open(graft_load *l, const char *path, const graft_json *
 
 /* ---- the files of a set -------------------------------------------------------------------------------------------------------------------------- */
 
-static int has_ending(const char *path, const char *ending)
-{
-    const size_t n = strlen(path), k = strlen(ending);
-    return n >= k && !strcmp(path + n - k, ending);
-}
-
-static graft_status check_file(graft_load *l, const char *path)
-{
-    static const char *const others[] = {".arrow"};
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        if (has_ending(path, others[i]))
-            return graft_fail(l->err, GRAFT_UNSUPPORTED, path, "%s files are not read here; convert the file, for example with python3 -c 'import datasets; datasets.Dataset.from_file(\"IN%s\").to_parquet(\"OUT.parquet\")'", others[i], others[i]);
-    return GRAFT_OK;
-}
-
 static graft_status one_file(graft_load *l, const char *path, char ***files, size_t *n)
 {
     const size_t bytes = strlen(path);
@@ -205,22 +190,25 @@ static graft_status one_file(graft_load *l, const char *path, char ***files, siz
     if (!copy) return graft_free(list), no_memory(l->err);
     memcpy(copy, path, bytes);
     list[0] = copy, *files = list, *n = 1;
-    return check_file(l, path);
+    return GRAFT_OK;
 }
 
-/* The files of a folder whose names match; NULL: all, but for hidden ones. */
+/* What save_to_disk of `datasets` writes beside its data. */
+static int is_note(const char *name) { return !strcmp(name, "state.json") || !strcmp(name, "dataset_info.json") || !strcmp(name, "dataset_dict.json"); }
+
+/* The files of a folder whose names match; NULL: all, but for hidden ones and notes. */
 static graft_status folder_files(graft_load *l, const char *dir, const char *pattern, char ***files, size_t *n)
 {
     size_t kept = 0;
     graft_status status = graft_dir_list(dir, files, n, l->err);
     for (size_t i = 0; !status && i < *n; i++) {
         char *name = (*files)[i], *file = graft_path_join(dir, name);
-        const int fits = pattern ? !fnmatch(pattern, name, FNM_PERIOD) : name[0] != '.';
+        const int fits = pattern ? !fnmatch(pattern, name, FNM_PERIOD) : name[0] != '.' && !is_note(name);
         graft_free(name);
         (*files)[i] = NULL;
         if (!file) status = no_memory(l->err);
         else if (!fits || graft_path_is_dir(file)) graft_free(file);
-        else (*files)[kept++] = file, status = check_file(l, file);
+        else (*files)[kept++] = file;
     }
     if (!status) *n = kept;
     if (!status && !kept) status = graft_fail(l->err, GRAFT_BAD_INPUT, dir, pattern ? "no file of the folder is named like \"%.200s\"" : "the dataset's folder is empty%s", pattern ? pattern : "");
@@ -233,13 +221,17 @@ static const char *text_at(const graft_json *entry, const char *key)
     return v && v->type == GRAFT_JSON_TEXT && v->bytes ? v->text : NULL;
 }
 
-/* A file, a folder, or a folder and a pattern like "part-*.jsonl"; of an entry without file_name, a repository's folder. */
+/* A file, a folder, what save_to_disk wrote, or a folder and a pattern like "part-*.jsonl"; of an entry without file_name, a repository's folder. */
 graft_status graft_load_files(graft_load *l, const char *path, const graft_json *entry, char ***files, size_t *n)
 {
     if (entry && !text_at(entry, "file_name")) return graft_hub_files(path, text_at(entry, "subset"), text_at(entry, "split"), text_at(entry, "folder"), files, n, l->err);
     char dir[4096];
     const char *name = graft_path_base(path);
     *files = NULL, *n = 0;
+    if (snprintf(dir, sizeof dir, "%s/dataset_dict.json", path) < (int)sizeof dir && graft_path_exists(dir)) { /* of save_to_disk: a folder a split */
+        snprintf(dir, sizeof dir, "%s/train", path);
+        return folder_files(l, dir, NULL, files, n);
+    }
     if (graft_path_exists(path)) return graft_path_is_dir(path) ? folder_files(l, path, NULL, files, n) : one_file(l, path, files, n);
     snprintf(dir, sizeof dir, "%.*s", name > path ? (int)(name - path - 1) : 1, name > path ? path : ".");
     if (strpbrk(name, "*?[") && graft_path_is_dir(dir)) return folder_files(l, dir, name, files, n);

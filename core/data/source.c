@@ -4,7 +4,7 @@
  *   {...}\n{...}\n             JSON objects with blanks or newlines between them (JSON Lines; a row may span lines), or
  *   line\nline\n              a .txt file: each line, empty ones too, is the row {"text": line}; \n, \r\n and \r end it, or
  *   a,b\n1,2\n                 a .csv or .tsv file (table.h)
- *   PAR1 ...                   a Parquet file (parquet.h): its places are numbers of rows, not of bytes
+ *   PAR1 ..., ARROW1 ...       a Parquet or Arrow file (columns.h): its places are numbers of rows, not of bytes
  *
  * each but the last plain or packed (NAME.gz, NAME.zst). A plain file is mapped and looked at as a whole; of a packed one a window is unpacked, which moves on
  * and grows to the largest row (64 MiB at most). A byte order mark and CRLF are fine. Every error names file, line, column and record. */
@@ -13,7 +13,7 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/json.h"
-#include "core/data/parquet.h"
+#include "core/data/columns.h"
 #include "core/data/table.h"
 #include "core/data/unpack.h"
 
@@ -38,7 +38,7 @@ typedef struct source {
     graft_source base;
     graft_map map;
     graft_unpack *unpack;      /* NULL: a plain file */
-    graft_parquet *columns_of; /* of COLUMNS */
+    graft_columns *columns_of; /* of COLUMNS */
     char *window;              /* of an unpacked file; else the mapping is the window */
     size_t window_room;
     const char *text;
@@ -63,7 +63,7 @@ static source *of(graft_source *s) { return (source *)s; }
 static const char *where(source *s)
 {
     const char *name = graft_path_base(s->path);
-    if (s->layout == COLUMNS) snprintf(s->place, sizeof s->place, "%.200s: record %" PRId64, name, graft_parquet_tell(s->columns_of));
+    if (s->layout == COLUMNS) snprintf(s->place, sizeof s->place, "%.200s: record %" PRId64, name, s->columns_of->api->tell(s->columns_of));
     else if (s->record < 0) snprintf(s->place, sizeof s->place, "%.200s: byte %" PRId64, name, s->before + s->at);
     else snprintf(s->place, sizeof s->place, "%.200s: record %" PRId64 " (byte %" PRId64 ")", name, s->record, s->before + s->start);
     return s->place;
@@ -355,9 +355,9 @@ static graft_status table_row(source *s, const graft_json **row, graft_error *er
 static graft_status column_row(source *s, const graft_json **row, graft_error *err)
 {
     if (row_arena(s, err)) return err->code;
-    const int64_t before = graft_parquet_tell(s->columns_of);
-    const graft_status status = graft_parquet_row(s->columns_of, s->row, row, err);
-    if (graft_parquet_tell(s->columns_of) > before) s->record += s->record >= 0;
+    const int64_t before = s->columns_of->api->tell(s->columns_of);
+    const graft_status status = s->columns_of->api->row(s->columns_of, s->row, row, err);
+    if (s->columns_of->api->tell(s->columns_of) > before) s->record += s->record >= 0;
     return status;
 }
 
@@ -411,7 +411,7 @@ static int64_t source_read(graft_source *base, void *to, int64_t bytes)
 static int64_t source_tell(graft_source *base)
 {
     const source *s = of(base);
-    return s->layout == COLUMNS ? graft_parquet_tell(s->columns_of) : s->before + s->at;
+    return s->layout == COLUMNS ? s->columns_of->api->tell(s->columns_of) : s->before + s->at;
 }
 
 /* Forward to an offset, counting lines. */
@@ -431,7 +431,7 @@ static int32_t source_seek(graft_source *base, int64_t offset)
 {
     source *s = of(base);
     graft_error err = GRAFT_ERROR_INIT;
-    if (s->layout == COLUMNS) return graft_parquet_seek(s->columns_of, s->record = offset, &err) ? -1 : 0;
+    if (s->layout == COLUMNS) return s->columns_of->api->seek(s->columns_of, s->record = offset, &err) ? -1 : 0;
     if (offset < 0 || (!s->unpack && offset > s->bytes)) return -1;
     if (offset && !s->begun && (rewind_source(s, &err) || (s->bytes && begin(s, &err)))) return -1; /* the layout must be known */
     if (rewind_source(s, &err)) return -1;
@@ -479,12 +479,12 @@ static graft_status column_peek(source *s, graft_error *err)
     int64_t before;
     graft_status status;
     do {
-        before = graft_parquet_tell(s->columns_of);
+        before = s->columns_of->api->tell(s->columns_of);
         status = column_row(s, &row, err);
-    } while (status && graft_parquet_tell(s->columns_of) > before);
+    } while (status && s->columns_of->api->tell(s->columns_of) > before);
     if (row) graft_json_write(&s->head, row, 0, 0);
     s->record = 0;
-    return status ? status : graft_parquet_seek(s->columns_of, 0, err);
+    return status ? status : s->columns_of->api->seek(s->columns_of, 0, err);
 }
 
 /* What is no JSON shows its first row as JSON to whoever asks what it is. */
@@ -519,7 +519,7 @@ graft_status graft_source_open(const char *path, graft_source **out, graft_error
     layout_by_name(s);
     s->text = s->map.bytes ? (const char *)s->map.data : "";
     s->bytes = s->map.bytes, s->whole = 1;
-    if (graft_parquet_is(&s->map)) status = graft_parquet_open(&s->map, s->path, &s->columns_of, err), s->layout = COLUMNS;
+    if (graft_columns_is(&s->map)) status = graft_columns_open(&s->map, s->path, &s->columns_of, err), s->layout = COLUMNS;
     else if (graft_unpack_is(&s->map)) status = graft_unpack_open(&s->map, s->path, &s->unpack, err), s->text = "", s->bytes = 0;
     if (!status) status = rewind_source(s, err);
     if (!status) status = make_head(s, err);
@@ -533,7 +533,7 @@ void graft_source_close(graft_source *base)
     if (!base) return;
     source *s = of(base);
     graft_unpack_close(s->unpack);
-    graft_parquet_close(s->columns_of);
+    if (s->columns_of) s->columns_of->api->close(s->columns_of);
     graft_free(s->window);
     graft_str_free(&s->head);
     graft_arena_free(s->row);

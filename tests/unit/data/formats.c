@@ -99,7 +99,18 @@ START_TEST(folders_and_patterns)
     ck_assert_int_eq(graft_dataset_count(g.train), 2);
     snprintf(path, sizeof path, "%s/x*.jsonl", g.dir);
     refuses(&g, path, "no file of the folder is named like \"x*.jsonl\"");
-    refuses(&g, ground_file("t.arrow", "ARROW1"), ".arrow files are not read here; convert the file");
+    static const char *const saved[] = {"saved/train/a.jsonl", "saved/train/state.json", "saved/train/dataset_info.json", "saved/dataset_dict.json"}, *const contents[] = {"{\"prompt\":\"b\",\"response\":\"2\"}", "{}", "{}", "{\"splits\": [\"train\"]}"};
+    snprintf(path, sizeof path, "%s/saved/train", g.dir);
+    ck_assert_ok(graft_dir_make(path, &err));
+    for (size_t i = 0; i < 4; i++) {
+        snprintf(path, sizeof path, "%s/%s", g.dir, saved[i]);
+        ck_assert_ok(graft_file_replace(path, contents[i], strlen(contents[i]), &err));
+    }
+    snprintf(path, sizeof path, "%s/saved", g.dir);
+    ck_assert_int_eq(ground_load(&g, path), GRAFT_OK);
+    ck_assert_int_eq(graft_dataset_count(g.train), 1);
+    ck_assert_str_eq(shown(&g, 0), "b[2]");
+    refuses(&g, ground_file("t.arrow", "ARROW1"), "the Arrow file is damaged (it is cut short)");
     refuses(&g, ground_file("t.parquet", "PAR1"), "it is cut short: copy or download it again");
     ground_close(&g);
 }

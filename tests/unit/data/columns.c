@@ -1,5 +1,5 @@
-/* Rows of Parquet files: the same rows in many writers' settings, types that JSON has not, places to go on from, refusals. The files are made by
- * tests/peers/make_parquet.py; the environment GRAFT_PARQUET names a folder of others made by it. */
+/* Rows of Parquet and Arrow files: the same rows in many writers' settings, types that JSON has not, places to go on from, refusals. The files are made by
+ * tests/peers/make_columns.py; the environment GRAFT_COLUMNS names a folder of others made by it. */
 #include "core/data/source.h"
 
 #include "core/base/arena.h"
@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *folder(void) { return getenv("GRAFT_PARQUET") ? getenv("GRAFT_PARQUET") : graft_test_fixture("parquet"); }
+static const char *folder(void) { return getenv("GRAFT_COLUMNS") ? getenv("GRAFT_COLUMNS") : graft_test_fixture("columns"); }
 
 static const char *file_of(const char *name)
 {
@@ -82,13 +82,13 @@ START_TEST(settings)
         files++;
     }
     graft_dir_list_free(names, n);
-    ck_assert_int_ge(files, 6);
+    ck_assert_int_ge(files, 8);
 }
 END_TEST
 
 START_TEST(resuming)
 {
-    static const char *const names[] = {"rows_snappy.parquet", "rows_encodings_2.parquet", "rows_zstd_pages.parquet", "rows_gzip_2.parquet"};
+    static const char *const names[] = {"rows_snappy.parquet", "rows_encodings_2.parquet", "rows_zstd_pages.parquet", "rows_gzip_2.parquet", "rows_stream.arrow"};
     for (size_t f = 0; f < sizeof names / sizeof *names; f++) {
         graft_source *a = open_named(file_of(names[f])), *b = open_named(file_of(names[f]));
         graft_str text;
@@ -117,6 +117,10 @@ START_TEST(types)
     ck_assert_str_eq(b->api->place(b), "types.parquet: record 1");
     graft_source_close(a);
     graft_source_close(b);
+    a = open_named(file_of("types.jsonl")), b = open_named(file_of("types.arrow"));
+    ck_assert_int_eq(same(a, b, "types.arrow"), 1);
+    graft_source_close(a);
+    graft_source_close(b);
     graft_str text;
     graft_str_init(&text, 0);
     b = open_named(file_of("int96.parquet"));
@@ -138,7 +142,7 @@ static void says(const void *data, size_t bytes, const char *part)
     graft_source *s = NULL;
     const graft_json *row = NULL;
     char path[4300];
-    snprintf(path, sizeof path, "%s/x.parquet", graft_test_dir("parquet"));
+    snprintf(path, sizeof path, "%s/x.parquet", graft_test_dir("columns"));
     ck_assert_ok(graft_file_replace(path, data, bytes, &err));
     graft_status status = graft_source_open(path, &s, &err);
     while (!status && !(status = s->api->row(s, &row, &err)) && row) continue;
@@ -178,6 +182,25 @@ START_TEST(refusals)
 }
 END_TEST
 
+START_TEST(arrow_refusals)
+{
+    graft_error err = GRAFT_ERROR_INIT;
+    char *data;
+    size_t bytes;
+    ck_assert_ok(graft_file_read(file_of("packed.arrow"), 1 << 20, &data, &bytes, &err));
+    says(data, bytes, "the Arrow file is packed (Feather), which is not read here; write it with compression=None, or as Parquet");
+    says(data, 6, "the Arrow file is damaged");
+    graft_free(data);
+    ck_assert_ok(graft_file_read(file_of("rows_stream.arrow"), 1 << 20, &data, &bytes, &err));
+    says(data, bytes / 2, "the Arrow file is damaged");
+    char *at = memmem(data, bytes, "constantconstant", 16);
+    ck_assert_ptr_nonnull(at);
+    *at = (char)0xE9;
+    says(data, bytes, "record 1: a text of column \"same\" is not UTF-8");
+    graft_free(data);
+}
+END_TEST
+
 START_TEST(snappy)
 {
     uint8_t out[80];
@@ -201,7 +224,8 @@ static void cases(TCase *tc)
     tcase_add_test(tc, resuming);
     tcase_add_test(tc, types);
     tcase_add_test(tc, refusals);
+    tcase_add_test(tc, arrow_refusals);
     tcase_add_test(tc, snappy);
 }
 
-int main(void) { return graft_test_main("parquet", cases); }
+int main(void) { return graft_test_main("columns", cases); }

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Writes tests/fixtures/parquet: the same rows as Parquet files of many writers' settings, and as JSON lines. Needs pyarrow.
+"""Writes tests/fixtures/columns: the same rows as Parquet and Arrow files of many writers' settings, and as JSON lines. Needs pyarrow.
 
-usage: make_parquet.py FOLDER [ROWS] [SEED]    (ROWS 24 and SEED 1 give the fixtures; larger ones are for trying by hand)"""
+usage: make_columns.py FOLDER [ROWS] [SEED]    (ROWS 24 and SEED 1 give the fixtures; larger ones are for trying by hand)"""
 import datetime, decimal, json, random, sys
-import pyarrow as pa, pyarrow.parquet as pq
+import pyarrow as pa, pyarrow.feather, pyarrow.parquet as pq
 
 folder, rows, seed = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 24, int(sys.argv[3]) if len(sys.argv) > 3 else 1
 draw = random.Random(seed)
@@ -61,10 +61,22 @@ types = [("u8", pa.uint8(), 255, 255), ("u32", pa.uint32(), 4294967295, 42949672
          ("day", pa.date32(), when.date(), 19756), ("ms", pa.timestamp("ms"), when, 1706933106000), ("us", pa.timestamp("us"), when, 1706933106000000),
          ("bytes", pa.binary(), b"\xff\xfe", None), ("ascii", pa.binary(), b"plain", "plain"), ("four", pa.binary(4), b"abcd", "abcd"),
          ("map", pa.map_(pa.string(), pa.int32()), [("k", 1), ("l", 2)], [{"key": "k", "value": 1}, {"key": "l", "value": 2}]), ("cat", pa.dictionary(pa.int32(), pa.string()), "c", "c")]
-pq.write_table(pa.table({n: pa.array([v], t) for n, t, v, _ in types}), f"{folder}/types.parquet", store_schema=False, write_statistics=False)
+all_types = pa.table({n: pa.array([v], t) for n, t, v, _ in types})
+pq.write_table(all_types, f"{folder}/types.parquet", store_schema=False, write_statistics=False)
 pq.write_table(pa.table({"when": pa.array([when], pa.timestamp("ns")), "n": [1]}), f"{folder}/int96.parquet", use_deprecated_int96_timestamps=True, store_schema=False, write_statistics=False)
 with open(f"{folder}/types.jsonl", "w", encoding="utf-8") as f:
     f.write(json.dumps({n: w for n, _, _, w in types}) + "\n")
+
+# Arrow: a stream, as `datasets` writes it, and a file.
+wide = pa.schema([pa.field("tags", pa.large_list(pa.large_string()), nullable=False) if f.name == "tags" else pa.field("same", pa.dictionary(pa.int8(), pa.string())) if f.name == "same" else f for f in schema])
+with pa.ipc.new_stream(f"{folder}/rows_stream.arrow", schema) as out:
+    for batch in table.to_batches(max_chunksize=10):
+        out.write_batch(batch)
+with pa.ipc.new_file(f"{folder}/rows_file.arrow", wide) as out:
+    out.write_table(pa.Table.from_pylist(data, schema=wide), max_chunksize=1000)
+with pa.ipc.new_stream(f"{folder}/types.arrow", all_types.schema) as out:
+    out.write_table(all_types)
+pyarrow.feather.write_feather(pa.table({"text": ["x" * 100]}), f"{folder}/packed.arrow", compression="lz4")
 
 
 # Lists as writers had them before the rules of today, which no library writes any more: the file is put together by hand. Thrift's compact protocol.
