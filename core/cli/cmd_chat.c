@@ -1,6 +1,7 @@
 /* core/cli/cmd_chat.c - graft chat: a conversation in the terminal, or one question with --prompt. Answers appear as they are made, whole characters at a time. */
 #include "core/base/error.h"
 #include "core/cli/answers.h"
+#include "core/cli/compare.h"
 
 #include <string.h>
 #include <time.h>
@@ -228,6 +229,7 @@ static graft_status converse(chat *x, graft_error *err)
 
 static graft_status run(graft_cli *c, graft_error *err)
 {
+    if (graft_args_given(c->args, "compare")) return graft_compare(c, err);
     chat *x = graft_calloc(1, sizeof *x);
     if (!x) return graft_fail(err, GRAFT_NO_MEMORY, NULL, "out of memory");
     const char *prompt = graft_args_text(c->args, "prompt");
@@ -255,6 +257,8 @@ const graft_command graft_command_chat = {
              "max_new_tokens       longest answer (1024)\n"
              "default_system       another system prompt than the template's\n"
              "adapter              which of several loaded adapters act, and how strongly: math=0.7, chat\n"
+             "compare              base, or a model's folder: its answers to prompt, or to each line of the file input, stand beside\n"
+             "                     those of the model with its adapters: before and after\n"
              "prompt               one question: the answer alone is printed; with --json and its length and time\n",
     .run = run,
 };

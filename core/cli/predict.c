@@ -66,6 +66,16 @@ graft_status graft_cli_with_trained(graft_cli *c, const char *folder, graft_args
     return graft_args_parse(a, n, words, 0, out, err);
 }
 
+graft_status graft_cli_with_model(graft_cli *c, const char *folder, graft_args **out, graft_error *err)
+{
+    char **words = graft_arena_alloc(c->arena, ((size_t)c->n_all + 2) * sizeof *words);
+    char *model = graft_arena_printf(c->arena, "--model_name_or_path=%s", folder), *none = graft_arena_printf(c->arena, "adapter_name_or_path=");
+    if (!words || !model || !none) return graft_fail(err, GRAFT_NO_MEMORY, NULL, "out of memory");
+    for (int i = 0; i < c->n_all; i++) words[i] = c->all[i];
+    words[c->n_all] = model, words[c->n_all + 1] = none;
+    return graft_args_parse(c->arena, c->n_all + 2, words, 0, out, err);
+}
+
 /* ---- sets ------------------------------------------------------------------------------------------------------------------------ */
 
 /* eval_dataset, or the part of dataset that val_size holds back. */

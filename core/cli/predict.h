@@ -13,5 +13,7 @@ graft_status graft_infer(graft_cli *c, const char *path, graft_error *err);
 
 /* The same command's arguments with the model or adapter in this folder; without it, when it is NULL, with the base model alone. */
 graft_status graft_cli_with_trained(graft_cli *c, const char *folder, graft_args **out, graft_error *err);
+/* The same with another base model, and no adapter. */
+graft_status graft_cli_with_model(graft_cli *c, const char *folder, graft_args **out, graft_error *err);
 
 #endif

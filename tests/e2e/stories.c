@@ -94,7 +94,19 @@ START_TEST(notebook)
         expect_status(0, graft("train", in_world("run.yaml"), method, "--output_dir", out));
         ck_assert(graft_path_is_dir(version_in(out, "checkpoint-2")));
         expect_status(0, graft("chat", in_world("run.yaml"), i == 1 ? "--model_name_or_path" : "--adapter_name_or_path", out, "--prompt", "Who are you?", "--max_new_tokens", "2", "--temperature", "0"));
+        /* Before and after, side by side. */
+        char run[4200], model[4200], asked[4200];
+        snprintf(run, sizeof run, "%s", in_world("run.yaml"));
+        snprintf(model, sizeof model, "%s", in_world("model"));
+        snprintf(asked, sizeof asked, "%s", in_world("questions.txt"));
+        put_text(asked, "Who are you?\nSay hello.\n");
+        if (i == 1) expect_status(0, graft("chat", run, "--model_name_or_path", out, "--compare", model, "--input", asked, "--max_new_tokens", "3", "--no_repeat_ngram_size", "2"));
+        else expect_status(0, graft("chat", run, "--adapter_name_or_path", out, "--compare", "base", "--input", asked, "--max_new_tokens", "3", "--no_repeat_ngram_size", "2"));
+        expect_said(said_out, "--- Say hello.\nbefore");
+        expect_said(said_out, " | after\n");
     }
+    expect_status(1, graft("chat", in_world("run.yaml"), "--compare", "base", "--prompt", "x"));
+    expect_said(said_err, "there is no adapter whose base could answer");
 }
 END_TEST
 
