@@ -36,7 +36,18 @@ static speed expect(graft_job *j, const graft_memory *m)
     return out;
 }
 
-static void print_json(graft_cli *c, const graft_memory *m, const speed *v)
+/* What a method that wakes parts of the base in turn spares: gradients and optimiser of the weights that rest, by what a trained one takes. 0: none does. */
+static int64_t resting(const graft_job *j, const graft_memory *m)
+{
+    int wakes = 0;
+    for (int i = 0; i < j->s.n_methods; i++) {
+        const graft_method_table *t = j->s.methods[i].table;
+        wakes |= GRAFT_HAS(graft_method_table, t, trains) && t->on_step && t->trains && !t->files;
+    }
+    return wakes && m->trainable > 0 ? (int64_t)((double)(m->gradients + m->optimiser) / (double)m->trainable * (double)(m->parameters - m->trainable)) : 0;
+}
+
+static void print_json(graft_cli *c, const graft_memory *m, const speed *v, int64_t spared)
 {
     const struct {
         const char *key;
@@ -44,6 +55,7 @@ static void print_json(graft_cli *c, const graft_memory *m, const speed *v)
     } rows[] = {{"host", m->host}, {"weights", m->weights}, {"gradients", m->gradients}, {"optimiser", m->optimiser}, {"activations", m->activations}, {"workspace", m->workspace}, {"total", m->total}, {"parameters", m->parameters}, {"trainable", m->trainable}, {"run_tokens", m->run_tokens}, {"tokens", m->tokens}, {"sequences", m->sequences}, {"labelled", m->labelled}, {"total_steps", m->total_steps}, {"updates_per_epoch", m->updates_per_epoch}, {"recompute_level", m->recompute_level}, {"recompute_layers", m->recompute_layers}, {"layers", m->layers}};
     graft_json *o = graft_json_new(c->arena, GRAFT_JSON_OBJECT);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) graft_json_put(c->arena, o, rows[i].key, graft_json_int(c->arena, rows[i].v));
+    if (spared) graft_json_put(c->arena, o, "resting", graft_json_int(c->arena, spared));
     graft_json_put(c->arena, o, "flops_per_run", graft_json_real(c->arena, m->flops));
     graft_json_put(c->arena, o, "expected_tokens_per_second", graft_json_real(c->arena, v->tokens));
     graft_json_put(c->arena, o, "expected_seconds_per_update", graft_json_real(c->arena, v->update));
@@ -87,6 +99,7 @@ static graft_status print_text(graft_cli *c, const graft_job *j, const graft_mem
     row(c, "weights", m->weights, "");
     row(c, "gradients", m->gradients, "");
     row(c, "optimiser", m->optimiser, "first and second moments");
+    if (resting(j, m)) row(c, "resting", resting(j, m), "less in gradients and optimiser than if all weights trained at once: not taken");
     char how[96] = "everything is kept";
     if (m->recompute_level == 1) snprintf(how, sizeof how, "cheap values are recomputed");
     if (m->recompute_level > 1) snprintf(how, sizeof how, "%d of %d blocks are recomputed, %s", (int)m->recompute_layers, (int)m->layers, m->recompute_level > 2 ? "some with attention" : "attention is kept");
@@ -103,7 +116,7 @@ static graft_status run(graft_cli *c, graft_error *err)
     graft_status s = graft_job_open(&j, 1, err);
     if (!s) s = graft_train_plan(&j.job, &m, err);
     const speed v = s ? (speed){0} : expect(&j, &m);
-    if (!s && c->json) print_json(c, &m, &v);
+    if (!s && c->json) print_json(c, &m, &v, resting(&j, &m));
     if (!s && !c->json) s = print_text(c, &j, &m, &v, err);
     graft_job_close(&j);
     return s;

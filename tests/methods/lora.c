@@ -317,7 +317,35 @@ START_TEST(targets_in_peft_s_words)
     check_targets("{\"lora_target\": \"q_proj,v_proj\"}", "[\"q_proj\", \"v_proj\"]");
     check_targets("{\"lora_target\": [\"mlp.up_proj\"]}", "[\"mlp.up_proj\"]");
     check_targets("{\"lora_target\": \"attn_q\"}", "[\"model.layers.0.self_attn.q_proj\", \"model.layers.1.self_attn.q_proj\"]");
+    check_targets("{\"lora_target\": \"q_proj\", \"layers_to_transform\": \"1-7\"}", "[\"q_proj\"]");
     check_targets("{\"lora_target\": \".*layers[.]1[.]mlp.*\"}", "[\"model.layers.1.mlp.gate_proj\", \"model.layers.1.mlp.up_proj\", \"model.layers.1.mlp.down_proj\"]");
+}
+END_TEST
+
+/* Ranges of layers are numbers in the file. */
+START_TEST(ranges_of_layers)
+{
+    static const struct {
+        const char *text, *layers;
+        int32_t sites;
+    } some[] = {{"0-3", "[0, 1]", 14}, {"1", "[1]", 7}, {"5, 0-0", "[0]", 7}, {"0,1", "[0, 1]", 14}};
+    for (size_t i = 0; i < sizeof some / sizeof *some; i++) {
+        rig r;
+        graft_str text;
+        char args[128], dir[2048];
+        int32_t n;
+        snprintf(args, sizeof args, "{\"layers_to_transform\": \"%s\"}", some[i].text);
+        snprintf(dir, sizeof dir, "%s", graft_test_dir("ranges"));
+        open_rig(&r, "methods/base/llama", args, NULL);
+        graft_graph_changed_sites(r.train, 0, &n);
+        ck_assert_msg(n == some[i].sites, "%s: %d sites", some[i].text, (int)n);
+        ck_assert_ok(graft_adapter_save(dir, &r.method, 0, r.train, r.store, NULL, &err));
+        graft_str_init(&text, 0);
+        graft_json_write(&text, graft_json_get(parse_file(r.arena, dir), "layers_to_transform"), 0, 1);
+        ck_assert_str_eq(text.data, some[i].layers);
+        graft_str_free(&text);
+        close_rig(&r);
+    }
 }
 END_TEST
 
@@ -429,6 +457,7 @@ static void cases(TCase *tc)
     tcase_add_test(tc, merged_as_peft_does);
     tcase_add_test(tc, saved_as_peft_does);
     tcase_add_test(tc, targets_in_peft_s_words);
+    tcase_add_test(tc, ranges_of_layers);
     tcase_add_test(tc, a_new_adapter_changes_nothing);
     tcase_add_test(tc, adapters_that_do_not_fit);
 }

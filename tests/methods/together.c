@@ -222,6 +222,27 @@ START_TEST(ranks_resumed)
 }
 END_TEST
 
+/* LISA's plan says what the blocks that rest spare, and that is what full tuning takes more. */
+START_TEST(what_rests)
+{
+    make_world("methods-rests");
+    graft_arena *a = graft_arena_new();
+    double held[2], spared = 0;
+    for (int i = 0; i < 2; i++) {
+        const graft_json *v = NULL;
+        expect_status(0, graft("plan", at("@/run.yaml"), "--json", i ? "finetuning_type=lisa" : "finetuning_type=full", i ? "lisa_activated_layers=1" : "seed=42"));
+        ck_assert_ok(graft_json_parse(a, "out", said_out, strlen(said_out), 0, &v, &err));
+        held[i] = graft_json_get(v, "gradients")->number + graft_json_get(v, "optimiser")->number;
+        ck_assert(!graft_json_get(v, "resting") == !i);
+        if (i) spared = graft_json_get(v, "resting")->number;
+    }
+    ck_assert_msg(held[1] < held[0] && fabs(held[0] - held[1] - spared) < 0.05 * held[0], "full tuning holds %g bytes, LISA %g, the plan says %g less", held[0], held[1], spared);
+    expect_status(0, graft("plan", at("@/run.yaml"), "finetuning_type=lisa", "lisa_activated_layers=1"));
+    expect_said(said_out, "less in gradients and optimiser than if all weights trained at once");
+    graft_arena_free(a);
+}
+END_TEST
+
 /* GaLore by LLaMA-Factory's keys: fewer bytes of optimiser in the plan, a run that goes on bit for bit across a change of directions. */
 START_TEST(galore)
 {
@@ -254,6 +275,7 @@ static void cases(TCase *tc)
     tcase_add_test(tc, tied_heads);
     tcase_add_test(tc, eight_bits_resumed);
     tcase_add_test(tc, ranks_resumed);
+    tcase_add_test(tc, what_rests);
     tcase_add_test(tc, galore);
     tcase_add_test(tc, on_top_of_others);
     tcase_add_test(tc, chosen_by_name);

@@ -61,11 +61,29 @@ static int in_list(const graft_json *list, const char *path)
     return 0;
 }
 
+/* "0-3, 8": from and to, or one. */
+static int in_ranges(const char *text, int64_t layer)
+{
+    static const char digits[] = "0123456789";
+    for (const char *at = strpbrk(text, digits); at; at = strpbrk(at, digits)) {
+        int64_t ends[2] = {0, 0};
+        int n = 0;
+        do {
+            for (at += n; *at >= '0' && *at <= '9'; at++)
+                if (ends[n] < INT32_MAX) ends[n] = 10 * ends[n] + (*at - '0');
+            n++;
+        } while (n < 2 && *at == '-');
+        if (layer >= ends[0] && layer <= ends[n - 1]) return 1;
+    }
+    return 0;
+}
+
 int lora_chosen(const lora *m, graft_builder *b, const graft_site *s)
 {
     int here = !m->layers;
     for (const graft_json *l = m->layers ? m->layers->child : NULL; l; l = l->next) here |= l->integral && l->integer == s->layer;
     if (m->layers && m->layers->integral) here = m->layers->integer == s->layer;
+    if (m->layers && m->layers->type == GRAFT_JSON_TEXT) here = in_ranges(m->layers->text, s->layer);
     if (!b->api->matches(b, m->select, m->key, s) || !here || in_list(m->whole, s->path)) return 0;
     return !m->excludes || !b->api->matches(b, m->select, "exclude_modules", s);
 }

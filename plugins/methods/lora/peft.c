@@ -74,7 +74,8 @@ graft_status lora_read(lora *m, const graft_config *c, graft_error *err)
     m->dora = graft_flag(c, "use_dora", 0);
     m->layers = c->api->value(c, "layers_to_transform");
     if (off(m->layers) && !(m->layers && m->layers->integral)) m->layers = NULL;
-    if (m->layers && m->layers->type != GRAFT_JSON_ARRAY && !m->layers->integral) c->api->error(c, "layers_to_transform", "must be a list of layer numbers");
+    if (m->layers && m->layers->type != GRAFT_JSON_ARRAY && m->layers->type != GRAFT_JSON_TEXT && !m->layers->integral) c->api->error(c, "layers_to_transform", "must be a list of layer numbers, or ranges such as 0-3,8");
+    if (m->layers && m->layers->type == GRAFT_JSON_TEXT && strspn(m->layers->text, "0123456789-, ") != m->layers->bytes) c->api->error(c, "layers_to_transform", "must be a list of layer numbers, or ranges such as 0-3,8");
     m->ranks = patterns_of(c, "rank_pattern");
     m->alphas = patterns_of(c, "alpha_pattern");
     m->whole = list_of(c, "modules_to_save");
@@ -193,6 +194,32 @@ static void write_names(const lora *m, graft_writer *w, const char *key, const g
     m->host->release(m->host->ctx, text);
 }
 
+/* Numbers, as PEFT has them, also of ranges. */
+static void write_layers(const lora *m, graft_writer *w, int32_t n_sites, const char *const *sites)
+{
+    enum { MOST = 512 };
+    static const char digits[] = "0123456789";
+    graft_json numbers[MOST + 1] = {{.type = GRAFT_JSON_ARRAY}};
+    int32_t n = 0;
+    if (!m->layers || m->layers->type != GRAFT_JSON_TEXT) {
+        write_value(w, "layers_to_transform", m->layers);
+        return;
+    }
+    for (int32_t i = 0; i < n_sites; i++) {
+        const char *at = strpbrk(sites[i], digits);
+        int64_t layer = 0;
+        int known = !at;
+        for (; at && *at >= '0' && *at <= '9' && layer < INT32_MAX; at++) layer = 10 * layer + (*at - '0');
+        for (int32_t k = 1; k <= n; k++) known |= numbers[k].integer == layer;
+        if (known || n == MOST) continue;
+        n++;
+        numbers[n] = (graft_json){.type = GRAFT_JSON_NUMBER, .integral = 1, .integer = layer, .number = (double)layer};
+        if (n > 1) numbers[n - 1].next = &numbers[n];
+    }
+    numbers[0].count = n, numbers[0].child = n ? &numbers[1] : NULL;
+    w->api->value(w, "layers_to_transform", &numbers[0]);
+}
+
 static void write_init(const lora *m, graft_writer *w)
 {
     char text[32] = "pissa";
@@ -227,7 +254,7 @@ graft_status lora_save(void *run, graft_writer *w, int32_t n_sites, const char *
     write_names(m, w, "modules_to_save", m->whole);
     write_names(m, w, "exclude_modules", m->excludes ? m->select->api->value(m->select, "exclude_modules") : NULL);
     write_names(m, w, "target_parameters", m->fused);
-    write_value(w, "layers_to_transform", m->layers);
+    write_layers(m, w, n_sites, sites);
     api->null(w, "layers_pattern");
     api->value(w, "rank_pattern", m->ranks ? m->ranks : &empty);
     api->value(w, "alpha_pattern", m->alphas ? m->alphas : &empty);
