@@ -222,6 +222,30 @@ START_TEST(ranks_resumed)
 }
 END_TEST
 
+/* PiSSA converted: the same run, kept as an ordinary LoRA of twice the rank on the base as it is; it goes on bit for bit. */
+START_TEST(pissa_converted)
+{
+    make_world("methods-pissa");
+    char model[4096];
+    snprintf(model, sizeof model, "%s", at("@/model"));
+    train_to("plain", "lora_rank=4", "pissa_init=true", "pissa_iter=-1");
+    expect_status(0, graft("train", at("@/run.yaml"), "--output_dir", at("@/whole"), "max_steps=6", "lora_rank=4", "pissa_init=true", "pissa_iter=-1", "pissa_convert=true"));
+    expect_status(0, graft("train", at("@/run.yaml"), "--output_dir", at("@/again"), "max_steps=6", "lora_rank=4", "pissa_init=true", "pissa_iter=-1", "pissa_convert=true", at("resume_from_checkpoint=@/whole/checkpoint-5")));
+    same("whole", "again", "adapter_model.safetensors");
+    graft_arena *a = graft_arena_new();
+    const graft_json *c = NULL;
+    ck_assert_ok(graft_json_parse_file(a, at("@/whole/adapter_config.json"), 1 << 20, 0, &c, &err));
+    ck_assert_int_eq(graft_json_get(c, "r")->integer, 8);
+    ck_assert_int_eq(graft_json_get(c, "lora_alpha")->integer, 16);
+    ck_assert(graft_json_get(c, "init_lora_weights")->type == GRAFT_JSON_BOOL && graft_json_get(c, "init_lora_weights")->integer);
+    graft_arena_free(a);
+    const double none = loss_of(model, NULL, NULL), plain = loss_of(model, at("adapter_name_or_path=@/plain"), NULL), converted = loss_of(model, at("adapter_name_or_path=@/whole"), NULL);
+    ck_assert_msg(fabs(plain - none) > 1e-3 && fabs(plain - converted) < 1e-4, "the base has loss %g, with PiSSA %g, converted %g", none, plain, converted);
+    expect_status(1, graft("train", at("@/run.yaml"), "--output_dir", at("@/no"), "pissa_init=true", "pissa_convert=true", "weight_decay=0.1"));
+    expect_said(said_err, "keeps half of the adapter as it began");
+}
+END_TEST
+
 /* LISA's plan says what the blocks that rest spare, and that is what full tuning takes more. */
 START_TEST(what_rests)
 {
@@ -275,6 +299,7 @@ static void cases(TCase *tc)
     tcase_add_test(tc, tied_heads);
     tcase_add_test(tc, eight_bits_resumed);
     tcase_add_test(tc, ranks_resumed);
+    tcase_add_test(tc, pissa_converted);
     tcase_add_test(tc, what_rests);
     tcase_add_test(tc, galore);
     tcase_add_test(tc, on_top_of_others);

@@ -139,17 +139,26 @@ void lora_remember(lora *m, graft_builder *b, const char *path)
 
 /* ---- the graph ------------------------------------------------------------------------------------------------------------------------ */
 
+/* The second half of a converted PiSSA's rows (axis 0) or columns takes no gradient. */
+static graft_value half_frozen(graft_builder *b, graft_value p, int axis, int64_t r)
+{
+    return graft_concat(b, graft_slice(b, p, axis, 0, r), b->api->detach(b, graft_slice(b, p, axis, r, r)), axis);
+}
+
 static graft_value lora_A(const lora *m, graft_builder *b, const graft_site *s)
 {
     const int64_t r = lora_rank_at(m, b, s->path);
+    if (m->convert) return half_frozen(b, graft_new_param(b, "lora_A.weight", GRAFT_START_ZERO, 0.0, 2 * r, s->in), 0, r);
     if (m->init == LORA_INIT_GAUSSIAN) return graft_new_param(b, "lora_A.weight", GRAFT_START_NORMAL, 1.0 / (double)r, r, s->in);
     return graft_new_param(b, "lora_A.weight", GRAFT_START_KAIMING_UNIFORM, sqrt(5.0), r, s->in);
 }
 
 static graft_value lora_B(const lora *m, graft_builder *b, const graft_site *s)
 {
+    const int64_t r = lora_rank_at(m, b, s->path);
     const graft_start start = m->init == LORA_INIT_BOTH ? GRAFT_START_KAIMING_UNIFORM : GRAFT_START_ZERO;
-    return graft_new_param(b, "lora_B.weight", start, sqrt(5.0), s->out, lora_rank_at(m, b, s->path));
+    if (m->convert) return half_frozen(b, graft_new_param(b, "lora_B.weight", GRAFT_START_ZERO, 0.0, s->out, 2 * r), 1, r);
+    return graft_new_param(b, "lora_B.weight", start, sqrt(5.0), s->out, r);
 }
 
 /* ---- the token table ------------------------------------------------------------------------------------------------------------------ */
@@ -185,6 +194,7 @@ static graft_value lora_embed(void *run, graft_builder *b, const graft_site *s, 
     lora *m = run;
     static const int64_t turned[] = {1, 0};
     if (!lora_chosen(m, b, s)) return y;
+    if (m->convert) b->api->error(b, "pissa_convert doubles the rank of every module, and the token table has no PiSSA: choose other modules");
     lora_remember(m, b, s->path);
     const graft_value rows = graft_embed(b, graft_permute(b, embedding_A(m, b, s), 2, turned), ids, padding); /* [T, r] */
     const graft_value delta = graft_scale(b, graft_matmul_nt(b, rows, embedding_B(m, b, s)), lora_scale_at(m, b, s->path));
@@ -259,7 +269,7 @@ static double lora_rate(void *run, const char *weight)
 }
 
 /* PiSSA and OLoRA take their part out of the base. */
-static int lora_changes(void *run) { return ((const lora *)run)->init >= LORA_INIT_PISSA; }
+static int lora_changes(void *run) { return ((const lora *)run)->init >= LORA_INIT_PISSA && !((const lora *)run)->convert; }
 
 static const graft_adapter_files lora_files = {.size = sizeof lora_files, .config = "adapter_config.json", .weights = "adapter_model.safetensors", .prefix = "base_model.model."};
 

@@ -30,6 +30,7 @@ typedef struct lora {
     int64_t rank;
     int64_t iterations; /* of PiSSA's decomposition; 0: until it stands */
     double alpha, dropout, ratio, embedding_rate; /* the last two: LoRA+, factors on the rates of B and of the token table's B */
+    int convert; /* pissa_convert: A [2 r, in] and B [out, 2 r], whose second halves stay what they began as; the base is left alone */
     int spared; /* the model has routed experts that get none: the last parts of paths may name them too */
     int rslora, dora, excludes, saved, output_bias; /* output_bias: B has a bias, PEFT's lora_bias */
     lora_bias bias;

@@ -2,6 +2,7 @@
  * What PEFT can say and this method cannot do is refused by name: an adapter read halfway would be another adapter. */
 #include "lora.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -90,6 +91,9 @@ graft_status lora_read(lora *m, const graft_config *c, graft_error *err)
         m->iterations = c->api->integer(c, "pissa_iter", 16, -1, 1000);
         if (m->iterations < 0) m->iterations = 0;
     }
+    m->convert = graft_flag(c, "pissa_convert", 0) && m->init == LORA_INIT_PISSA;
+    if (m->convert && (m->ranks || m->alphas)) c->api->error(c, "pissa_convert", "cannot be with rank_pattern or alpha_pattern: leave one of them out");
+    if (m->convert && graft_real(c, "weight_decay", 0.0, 0.0, 1e6) > 0.0) c->api->error(c, "pissa_convert", "keeps half of the adapter as it began, which weight_decay would shrink: leave one of them out");
     return GRAFT_OK;
 }
 
@@ -224,7 +228,8 @@ static void write_init(const lora *m, graft_writer *w)
 {
     char text[32] = "pissa";
     if (m->init == LORA_INIT_PISSA && m->iterations) snprintf(text, sizeof text, "pissa_niter_%d", (int)m->iterations);
-    if (m->init == LORA_INIT_PISSA) w->api->text(w, "init_lora_weights", text);
+    if (m->convert) w->api->flag(w, "init_lora_weights", 1); /* an ordinary LoRA of the base as it is */
+    else if (m->init == LORA_INIT_PISSA) w->api->text(w, "init_lora_weights", text);
     else if (m->init == LORA_INIT_OLORA) w->api->text(w, "init_lora_weights", "olora");
     else if (m->init == LORA_INIT_GAUSSIAN) w->api->text(w, "init_lora_weights", "gaussian");
     else w->api->flag(w, "init_lora_weights", m->init != LORA_INIT_BOTH);
@@ -241,9 +246,10 @@ graft_status lora_save(void *run, graft_writer *w, int32_t n_sites, const char *
     api->null(w, "auto_mapping");
     api->null(w, "revision");
     api->flag(w, "inference_mode", 1);
-    api->integer(w, "r", m->rank);
-    if (m->alpha == (double)(int64_t)m->alpha) api->integer(w, "lora_alpha", (int64_t)m->alpha);
-    else api->number(w, "lora_alpha", m->alpha);
+    const double alpha = m->convert ? m->alpha * (m->rslora ? sqrt(2.0) : 2.0) : m->alpha; /* the scale stays */
+    api->integer(w, "r", m->convert ? 2 * m->rank : m->rank);
+    if (alpha == (double)(int64_t)alpha) api->integer(w, "lora_alpha", (int64_t)alpha);
+    else api->number(w, "lora_alpha", alpha);
     api->number(w, "lora_dropout", m->dropout);
     api->flag(w, "use_rslora", m->rslora);
     api->flag(w, "use_dora", m->dora);

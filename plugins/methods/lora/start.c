@@ -240,10 +240,28 @@ static graft_status lengths(work *j, graft_error *err)
     return write_named(j, "lora_magnitude_vector", j->b, j->rows, err);
 }
 
+/* A = [a; a], B = [b, -b]: nothing at first, and with the second half frozen the same as PiSSA on the rest of W. */
+static graft_status twice(work *j, graft_error *err)
+{
+    const graft_host *h = j->m->host;
+    const int64_t n = j->r * j->columns;
+    double *wide = h->alloc(h->ctx, (size_t)(2 * (n + j->rows * j->r)) * sizeof *wide, sizeof *wide);
+    if (!wide) return h->fail(err, GRAFT_NO_MEMORY, j->s->path, "no memory for starting values");
+    double *b = wide + 2 * n;
+    for (int64_t i = 0; i < n; i++) wide[i] = wide[n + i] = j->a[i];
+    for (int64_t i = 0; i < j->rows; i++)
+        for (int64_t c = 0; c < j->r; c++) b[i * 2 * j->r + c] = j->b[i * j->r + c], b[i * 2 * j->r + j->r + c] = -j->b[i * j->r + c];
+    graft_status status = write_named(j, "lora_A.weight", wide, 2 * n, err);
+    if (!status) status = write_named(j, "lora_B.weight", b, 2 * j->rows * j->r, err);
+    h->release(h->ctx, wide);
+    return status;
+}
+
 static graft_status decompose(work *j, graft_error *err)
 {
     char name[1100];
     graft_status status = j->m->init == LORA_INIT_PISSA ? pissa(j, err) : olora(j, err);
+    if (!status && j->m->convert) return twice(j, err);
     if (!status) status = write_named(j, "lora_A.weight", j->a, j->r * j->columns, err);
     if (!status) status = write_named(j, "lora_B.weight", j->b, j->rows * j->r, err);
     for (int64_t i = 0; !status && i < j->rows; i++)
