@@ -165,7 +165,7 @@ graft_status cpu_compile(void *dev, const graft_program *p, void **out, graft_er
         l->tables[i].data = cpu_take(d->host, l->tables[i].bytes, &l->tables[i].mapped);
         if (!l->tables[i].data) status = d->host->fail(err, GRAFT_NO_MEMORY, NULL, "the cpu backend found no memory for a table of rotary angles");
     }
-    l->bytes = most.work + most.scratch * cpu_pool_threads(d->pool);
+    l->bytes = most.work + most.scratch * cpu_pool_threads(d->pool) + (int64_t)(n * (sizeof *l->steps + sizeof *l->tables));
     for (int32_t i = 0; i < l->n_tables; i++) l->bytes += l->tables[i].bytes;
     if (status == GRAFT_OK) status = grow(d, &d->work, &d->work_bytes, &d->work_mapped, most.work, 1, err);
     if (status == GRAFT_OK) status = grow(d, &d->scratch, &d->scratch_bytes, &d->scratch_mapped, most.scratch, cpu_pool_threads(d->pool), err);

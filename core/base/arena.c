@@ -2,6 +2,9 @@
  * The only calls of the C library's allocator in core are in this file. */
 #include "core/base/arena.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,6 +52,13 @@ void *graft_realloc(void *p, size_t n, size_t size)
 }
 
 void graft_free(void *p) { free(p); }
+
+void graft_trim(void)
+{
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
+}
 
 int graft_grow(void **items, size_t *room, size_t need, size_t size)
 {

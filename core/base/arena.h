@@ -17,6 +17,8 @@ size_t       graft_arena_bytes(const graft_arena *a); /* taken from the system *
 void *graft_calloc(size_t n, size_t size);
 void *graft_realloc(void *p, size_t n, size_t size); /* checked n * size; the old block stays valid when NULL comes back */
 void  graft_free(void *p);
+/* What was freed goes back to the system, as far as it can: after work that took much and before its memory is counted. */
+void  graft_trim(void);
 
 /* Grows *items (of `size` bytes each) so that room for at least `need` exists, doubling; *room is updated. 0 on success, else -1. */
 int graft_grow(void **items, size_t *room, size_t need, size_t size);

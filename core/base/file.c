@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -202,21 +203,40 @@ out:
     return status;
 }
 
-/* ---- writing ----------------------------------------------------------------------------------------------------------------------------- */
-
-enum { BUFFER = 1 << 20 };
+/* ---- writing -----------------------------------------------------------------------------------------------------------------------------
+ *
+ *   graft_file_write --copy--> buffer 0 | buffer 1 --thread--> file        while one is filled, the other is written
+ *
+ * A file that outgrows a buffer is written past the page cache (O_DIRECT) where the file system can: the cache would hold a second copy of it and hand it to the
+ * disk late, in small pieces. Direct writes need addresses, offsets and lengths in whole blocks: all buffers but the last are full, and the end of the last one,
+ * after its whole blocks, is written the usual way. */
+enum { BUFFER = 2 << 20,
+       BLOCK = 4096 };
 
 struct graft_file {
-    char *path, *buffer;
-    size_t used;
-    int fd, error_number; /* of the first failure */
+    char *path, *memory[2], *buffer[2]; /* buffer: memory from its first whole block on */
+    size_t used;                        /* of the buffer that is being filled */
+    int fd, error_number;               /* of the first failure */
+    int filling, direct, large;         /* large: it outgrew a buffer */
+    /* The thread: there is one from the first full buffer on. */
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int threaded, pending, ending; /* pending: the buffer that is not being filled waits or is being written */
 };
 
 static void file_free(graft_file *f)
 {
     graft_free(f->path);
-    graft_free(f->buffer);
+    for (int i = 0; i < 2; i++) graft_free(f->memory[i]);
     graft_free(f);
+}
+
+static int take_buffer(graft_file *f, int i)
+{
+    f->memory[i] = graft_calloc(BUFFER + BLOCK, 1);
+    f->buffer[i] = (char *)(((uintptr_t)f->memory[i] + BLOCK - 1) / BLOCK * BLOCK);
+    return f->memory[i] ? 0 : -1;
 }
 
 graft_status graft_file_create(graft_file **out, const char *path, graft_error *err)
@@ -224,9 +244,8 @@ graft_status graft_file_create(graft_file **out, const char *path, graft_error *
     *out = NULL;
     graft_file *f = graft_calloc(1, sizeof *f);
     if (!f) return no_memory(err, path);
-    f->buffer = graft_calloc(BUFFER, 1);
     f->path = graft_calloc(strlen(path) + 1, 1);
-    if (!f->buffer || !f->path) {
+    if (!f->path || take_buffer(f, 0)) {
         file_free(f);
         return no_memory(err, path);
     }
@@ -241,29 +260,132 @@ graft_status graft_file_create(graft_file **out, const char *path, graft_error *
     return GRAFT_OK;
 }
 
-static int flush(graft_file *f)
+static int set_direct(graft_file *f, int on)
 {
-    if (!f->error_number && f->used && write_all(f->fd, f->buffer, f->used)) f->error_number = errno;
+    const int flags = fcntl(f->fd, F_GETFL);
+    if (flags < 0 || fcntl(f->fd, F_SETFL, on ? flags | O_DIRECT : flags & ~O_DIRECT)) return -1;
+    f->direct = on;
+    return 0;
+}
+
+/* Whole blocks of a buffer; a file system that took O_DIRECT and refuses it now gets them the usual way. */
+static int write_blocks(graft_file *f, const char *data, size_t bytes)
+{
+    const off_t at = f->direct ? lseek(f->fd, 0, SEEK_CUR) : 0;
+    if (!write_all(f->fd, data, bytes)) return 0;
+    if (!f->direct || errno != EINVAL || set_direct(f, 0) || lseek(f->fd, at, SEEK_SET) != at) return errno;
+    return write_all(f->fd, data, bytes) ? errno : 0;
+}
+
+static void *write_beside(void *p)
+{
+    graft_file *f = p;
+    pthread_mutex_lock(&f->lock);
+    for (;;) {
+        while (!f->pending && !f->ending) pthread_cond_wait(&f->changed, &f->lock);
+        if (!f->pending) break;
+        const char *data = f->buffer[!f->filling];
+        const int skip = f->error_number;
+        pthread_mutex_unlock(&f->lock);
+        const int number = skip ? 0 : write_blocks(f, data, BUFFER);
+        pthread_mutex_lock(&f->lock);
+        if (number) f->error_number = number;
+        f->pending = 0;
+        pthread_cond_broadcast(&f->changed);
+    }
+    pthread_mutex_unlock(&f->lock);
+    return NULL;
+}
+
+/* Signals are for the threads that were there before. */
+static void start_thread(graft_file *f)
+{
+    sigset_t all, before;
+    if (take_buffer(f, 1) || pthread_mutex_init(&f->lock, NULL)) return;
+    if (pthread_cond_init(&f->changed, NULL)) {
+        pthread_mutex_destroy(&f->lock);
+        return;
+    }
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    f->threaded = !pthread_create(&f->thread, NULL, write_beside, f);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (f->threaded) return;
+    pthread_cond_destroy(&f->changed);
+    pthread_mutex_destroy(&f->lock);
+}
+
+/* The thread is done with everything that it was given, and gone. */
+static void end_thread(graft_file *f)
+{
+    if (!f->threaded) return;
+    pthread_mutex_lock(&f->lock);
+    f->ending = 1;
+    pthread_cond_broadcast(&f->changed);
+    pthread_mutex_unlock(&f->lock);
+    pthread_join(f->thread, NULL);
+    pthread_cond_destroy(&f->changed);
+    pthread_mutex_destroy(&f->lock);
+    f->threaded = 0;
+}
+
+/* The full buffer goes to the thread, or where there is none to the file. */
+static void hand_over(graft_file *f)
+{
     f->used = 0;
-    return f->error_number;
+    if (!f->large) {
+        f->large = 1;
+        (void)set_direct(f, 1);
+        start_thread(f);
+    }
+    if (!f->threaded) {
+        if (!f->error_number) f->error_number = write_blocks(f, f->buffer[f->filling], BUFFER);
+        return;
+    }
+    pthread_mutex_lock(&f->lock);
+    while (f->pending) pthread_cond_wait(&f->changed, &f->lock);
+    f->filling = !f->filling;
+    f->pending = 1;
+    pthread_cond_broadcast(&f->changed);
+    pthread_mutex_unlock(&f->lock);
+}
+
+static int failure(graft_file *f)
+{
+    if (!f->threaded) return f->error_number;
+    pthread_mutex_lock(&f->lock);
+    const int number = f->error_number;
+    pthread_mutex_unlock(&f->lock);
+    return number;
 }
 
 graft_status graft_file_write(graft_file *f, const void *data, size_t bytes, graft_error *err)
 {
     const char *from = data;
-    if (bytes > BUFFER - f->used) flush(f);
-    if (bytes >= BUFFER) {
-        if (!f->error_number && write_all(f->fd, from, bytes)) f->error_number = errno;
-    } else if (bytes) {
-        memcpy(f->buffer + f->used, from, bytes);
-        f->used += bytes;
+    while (bytes) {
+        const size_t some = bytes < BUFFER - f->used ? bytes : BUFFER - f->used;
+        memcpy(f->buffer[f->filling] + f->used, from, some);
+        f->used += some, from += some, bytes -= some;
+        if (f->used == BUFFER) hand_over(f);
     }
-    return f->error_number ? io_fail(err, f->path, "write the file", f->error_number) : GRAFT_OK;
+    const int number = failure(f);
+    return number ? io_fail(err, f->path, "write the file", number) : GRAFT_OK;
+}
+
+/* What is left in the buffer: whole blocks as before, the rest without O_DIRECT. */
+static void flush(graft_file *f)
+{
+    const size_t whole = f->direct ? f->used / BLOCK * BLOCK : 0;
+    const char *rest = f->buffer[f->filling];
+    if (!f->error_number && whole) f->error_number = write_blocks(f, rest, whole);
+    if (!f->error_number && f->direct && set_direct(f, 0)) f->error_number = errno;
+    if (!f->error_number && f->used > whole && write_all(f->fd, rest + whole, f->used - whole)) f->error_number = errno;
 }
 
 graft_status graft_file_finish(graft_file *f, graft_error *err)
 {
     graft_status status = GRAFT_OK;
+    end_thread(f);
     flush(f);
     if (!f->error_number && sync_fd(f->fd)) f->error_number = errno;
     if (close(f->fd) && !f->error_number) f->error_number = errno;
@@ -278,6 +400,7 @@ graft_status graft_file_finish(graft_file *f, graft_error *err)
 void graft_file_abandon(graft_file *f)
 {
     if (!f) return;
+    end_thread(f);
     close(f->fd);
     unlink(f->path);
     file_free(f);

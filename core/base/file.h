@@ -14,7 +14,7 @@ void         graft_map_forget(const void *data, int64_t bytes);
 /* Whole file into memory of graft_calloc, NUL-terminated; more than max_bytes is an error. */
 graft_status graft_file_read(const char *path, int64_t max_bytes, char **data, size_t *bytes, graft_error *err);
 
-/* Streaming writer: create, write, finish (flush + fsync + close, reports the first error) or abandon (closes and unlinks). Buffered 1 MiB. */
+/* Streaming writer: create, write, finish (flush + fsync + close, reports the first error) or abandon (closes and unlinks). Two buffers of 2 MiB. */
 typedef struct graft_file graft_file;
 graft_status graft_file_create(graft_file **f, const char *path, graft_error *err);
 graft_status graft_file_write(graft_file *f, const void *data, size_t bytes, graft_error *err);

@@ -52,7 +52,7 @@ static void print_json(graft_cli *c, const graft_memory *m, const speed *v, int6
     const struct {
         const char *key;
         int64_t v;
-    } rows[] = {{"host", m->host}, {"weights", m->weights}, {"gradients", m->gradients}, {"optimiser", m->optimiser}, {"activations", m->activations}, {"workspace", m->workspace}, {"total", m->total}, {"parameters", m->parameters}, {"trainable", m->trainable}, {"run_tokens", m->run_tokens}, {"tokens", m->tokens}, {"sequences", m->sequences}, {"labelled", m->labelled}, {"total_steps", m->total_steps}, {"updates_per_epoch", m->updates_per_epoch}, {"recompute_level", m->recompute_level}, {"recompute_layers", m->recompute_layers}, {"layers", m->layers}};
+    } rows[] = {{"host", m->host}, {"weights", m->weights}, {"gradients", m->gradients}, {"optimiser", m->optimiser}, {"activations", m->activations}, {"workspace", m->workspace}, {"total", m->total}, {"parameters", m->parameters}, {"trainable", m->trainable}, {"run_tokens", m->run_tokens}, {"tokens", m->tokens}, {"sequences", m->sequences}, {"labelled", m->labelled}, {"total_steps", m->total_steps}, {"updates_per_epoch", m->updates_per_epoch}, {"recompute_level", m->recompute_level}, {"recompute_layers", m->recompute_layers}, {"layers", m->layers}, {"update_in_backward", m->inside}};
     graft_json *o = graft_json_new(c->arena, GRAFT_JSON_OBJECT);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) graft_json_put(c->arena, o, rows[i].key, graft_json_int(c->arena, rows[i].v));
     if (spared) graft_json_put(c->arena, o, "resting", graft_json_int(c->arena, spared));
@@ -95,9 +95,9 @@ static graft_status print_text(graft_cli *c, const graft_job *j, const graft_mem
     if (j->train) fprintf(c->out, "  updates      %lld, %lld an epoch\n", (long long)m->total_steps, (long long)m->updates_per_epoch);
     if (v->tokens > 0) fprintf(c->out, "  speed        about %.0f tokens/s, %.2g s an update (of the measured %.0f GF/s in products and %.1f GB/s)\n", v->tokens, v->update, v->matmul * 1e-9, v->memory * 1e-9);
     fputc('\n', c->out);
-    if (m->host) row(c, "host", m->host, "program, tokenizer and samples");
+    if (m->host) row(c, "host", m->host, "program, tokenizer, samples and graphs");
     row(c, "weights", m->weights, "");
-    row(c, "gradients", m->gradients, "");
+    row(c, "gradients", m->gradients, m->inside ? "applied as soon as they are there and released" : "");
     row(c, "optimiser", m->optimiser, "first and second moments");
     if (resting(j, m)) row(c, "resting", resting(j, m), "less in gradients and optimiser than if all weights trained at once: not taken");
     char how[96] = "everything is kept";

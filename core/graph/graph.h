@@ -187,6 +187,12 @@ graft_status graft_graph_recompute_blocks(graft_graph *g, const uint8_t *level, 
 typedef struct graft_recompute_gain { int64_t bytes; double flops; } graft_recompute_gain;
 graft_status graft_graph_recompute_gains(graft_graph *g, int level, int32_t layers, const int64_t capacity[GRAFT_SYMBOLS], graft_recompute_gain *gain, graft_error *err);
 
+/* Nodes emitted between begin and end only change leaves: an optimiser's steps. After all other passes graft_graph_early moves each to where what it reads is there
+ * and nobody needs the old content of the leaves that it reads, so that a gradient lives no longer than to its step. (early.c) */
+void graft_graph_early_begin(graft_graph *g);
+void graft_graph_early_end(graft_graph *g);
+graft_status graft_graph_early(graft_graph *g, graft_error *err);
+
 /* ---- text (text.c) ------------------------------------------------------------------------------------------------------------ */
 struct graft_str;
 void graft_graph_text(const graft_graph *g, struct graft_str *out); /* one node per line, stable between runs and machines */

@@ -106,6 +106,7 @@ static graft_status load_all(const graft_model *m, const graft_graph *g, graft_s
     if (!status) status = fill(m, g, s, seed, changed, &room, used, err);
     if (!status) report_unused(m, used);
     graft_hold_room_free(&room);
+    graft_weights_forget(m->weights);
     graft_free(used);
     return status;
 }

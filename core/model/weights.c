@@ -39,6 +39,11 @@ void graft_weights_close(graft_weights *w)
     graft_free(w);
 }
 
+void graft_weights_forget(const graft_weights *w)
+{
+    for (size_t i = 0; i < w->n_maps; i++) graft_map_forget(w->maps[i].data, w->maps[i].bytes);
+}
+
 static int by_name(const void *x, const void *y)
 {
     return strcmp((*(graft_weight_info *const *)x)->name, (*(graft_weight_info *const *)y)->name);

@@ -24,6 +24,7 @@ typedef struct graft_weights graft_weights;
 /* path: a folder (model.safetensors, or model.safetensors.index.json with shards), a .safetensors file or a .gguf file. */
 graft_status graft_weights_open(const char *path, graft_weights **out, graft_error *err);
 void         graft_weights_close(graft_weights *w);
+void         graft_weights_forget(const graft_weights *w); /* what was read leaves memory until it is read again */
 int64_t      graft_weights_count(const graft_weights *w);
 const graft_weight_info *graft_weights_at(const graft_weights *w, int64_t i);
 const graft_weight_info *graft_weights_find(const graft_weights *w, const char *name);

@@ -4,9 +4,13 @@
 #include "core/base/error.h"
 #include "core/base/json.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum { MAX_DEVICES = 32,
        MAX_CANDIDATES = 64 };
@@ -26,30 +30,65 @@ static void unusable(graft_candidate *c, const graft_entry *e, const graft_loade
     snprintf(c->verdict, sizeof c->verdict, "%s", why);
 }
 
-/* Candidates of one entry into out; returns how many. err: why there is no usable one. */
-static int32_t ask(const graft_entry *e, graft_candidate *out, int32_t room, graft_error *err)
+typedef struct answer {
+    graft_device_info devices[MAX_DEVICES];
+    int32_t n;
+    int said; /* the child came to the end of the question */
+    graft_status status;
+    graft_error err;
+} answer;
+
+static void list_devices(const graft_loaded *plugin, answer *a)
+{
+    for (int i = 0; i < MAX_DEVICES; i++) a->devices[i].size = (uint32_t)sizeof a->devices[i];
+    a->status = ((const graft_backend_table *)plugin->table)->devices(plugin->self, a->devices, MAX_DEVICES, &a->n, &a->err);
+}
+
+/* A driver that is only asked may cost a hundred megabytes and threads, and may crash: a child asks it, and this process stays as it is. */
+static void list_elsewhere(const graft_loaded *plugin, answer *out)
+{
+    int status = 0;
+    answer *a = mmap(NULL, sizeof *a, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (a != MAP_FAILED) *a = *out;
+    const pid_t child = a != MAP_FAILED ? fork() : -1;
+    if (child == 0) {
+        list_devices(plugin, a);
+        a->said = 1;
+        _exit(0);
+    }
+    if (child < 0) list_devices(plugin, out);
+    else {
+        while (waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
+        if (a->said) *out = *a;
+        else out->status = graft_fail(&out->err, GRAFT_DEVICE, NULL, "%s: its driver ended the process that asked for devices. Repair the driver or remove the backend.", plugin->entry->name);
+    }
+    if (a != MAP_FAILED) munmap(a, sizeof *a);
+}
+
+/* Candidates of one entry into out; returns how many. err: why there is no usable one. apart: it is one of many, and what it needs from the system stays out of here. */
+static int32_t ask(const graft_entry *e, int apart, graft_candidate *out, int32_t room, graft_error *err)
 {
     const graft_loaded *plugin = NULL;
-    graft_device_info devices[MAX_DEVICES];
-    int32_t n = 0, kept = 0;
+    answer a = {.err = GRAFT_ERROR_INIT};
+    int32_t kept = 0;
     if (room <= 0) return 0;
     if (graft_plugin_load(e, &plugin, err)) {
         unusable(out, e, NULL, err->message);
         return 1;
     }
-    memset(devices, 0, sizeof devices);
-    for (int i = 0; i < MAX_DEVICES; i++) devices[i].size = (uint32_t)sizeof devices[i];
-    const graft_backend_table *table = plugin->table;
-    graft_status status = table->devices(plugin->self, devices, MAX_DEVICES, &n, err);
-    if (!status && n <= 0) status = graft_fail(err, GRAFT_UNSUPPORTED, NULL, "%s: found no device on this machine. Choose another backend.", e->name);
+    if (apart && graft_json_get(e->json, "requires")) list_elsewhere(plugin, &a);
+    else list_devices(plugin, &a);
+    graft_status status = a.status;
+    if (status) *err = a.err;
+    if (!status && a.n <= 0) status = graft_fail(err, GRAFT_UNSUPPORTED, NULL, "%s: found no device on this machine. Choose another backend.", e->name);
     if (status) {
         unusable(out, e, plugin, err->message);
         return 1;
     }
-    for (int32_t i = 0; i < n && i < MAX_DEVICES && kept < room; i++) {
+    for (int32_t i = 0; i < a.n && i < MAX_DEVICES && kept < room; i++) {
         graft_candidate *c = &out[kept++];
         unusable(c, e, plugin, "");
-        c->device = i, c->info = devices[i];
+        c->device = i, c->info = a.devices[i];
         c->info.name[sizeof c->info.name - 1] = 0, c->info.reason[sizeof c->info.reason - 1] = 0;
         if (c->info.score > 0) {
             c->info.score += prefer_of(e);
@@ -78,7 +117,7 @@ graft_status graft_backend_candidates(const graft_registry *r, graft_candidate *
     if (!count) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "The registry names no backend. Install graft again, or add one with 'graft plugin add FILE.so'.");
     for (size_t i = 0; i < count && *n < room; i++) {
         graft_error why = GRAFT_ERROR_INIT;
-        *n += ask(entries[i], out + *n, room - *n, &why);
+        *n += ask(entries[i], 1, out + *n, room - *n, &why);
     }
     qsort(out, (size_t)*n, sizeof *out, better_first);
     for (int32_t i = 0; i < *n; i++) {
@@ -130,7 +169,7 @@ static graft_status choose_named(const graft_registry *r, const char *wanted, gr
     if (status) return status;
     if (!all) return graft_fail(err, GRAFT_NO_MEMORY, NULL, "Out of memory while choosing a backend; close other programs and try again.");
     graft_error why = GRAFT_ERROR_INIT;
-    const int32_t n = ask(e, all, MAX_DEVICES, &why);
+    const int32_t n = ask(e, 0, all, MAX_DEVICES, &why);
     const graft_candidate *best = NULL;
     for (int32_t i = 0; i < n; i++)
         if (all[i].info.score > 0 && (device < 0 ? !best || all[i].info.score > best->info.score : all[i].device == device)) best = &all[i];

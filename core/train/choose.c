@@ -6,6 +6,7 @@
  *   2. recomputation, which gives the same bits: steps (block, level) are taken in order of bytes saved per time lost, as few as suffice.
  *   3. a sentence that says what would fit. */
 #include "core/base/error.h"
+#include "core/train/after.h"
 #include "core/train/replan.h"
 #include "core/train/trainer.h"
 
@@ -158,6 +159,20 @@ static graft_status refuse(choice *c, int64_t limit)
 /* Are gradients of parts of a micro-batch sums? Not with a penalty, which each run would add, nor with noise that is scaled by the batch's longest sample. */
 static int separable(const graft_train_job *job, int penalty) { return !penalty && !(job->options->neftune_noise_alpha > 0); }
 
+/* Is an update one run whose gradients nobody needs together? Then they need not be kept, which costs no time but what a run of a whole batch is slower than parts of it. */
+static int fits_inside(const graft_train_job *job)
+{
+    int watched = 0;
+    for (int i = 0; i < job->n_methods; i++) watched |= graft_after_watches(&job->methods[i]);
+    return !watched && job->options->gradient_accumulation_steps == 1 && graft_update_fits_inside(&job->options->optim);
+}
+
+static graft_status try_inside(choice *c, int inside, int64_t run_tokens)
+{
+    c->m->inside = inside;
+    return try_runs(c, inside ? 0 : run_tokens);
+}
+
 graft_status graft_train_choose(const graft_train_job *job, const graft_train_steps *steps, graft_train_graphs *graphs, int64_t capacity[GRAFT_SYMBOLS], int64_t eval_capacity[GRAFT_SYMBOLS], graft_memory *m, graft_error *err)
 {
     const graft_train_options *o = job->options;
@@ -172,12 +187,19 @@ graft_status graft_train_choose(const graft_train_job *job, const graft_train_st
     m->total_steps = steps->total;
     m->updates_per_epoch = steps->updates;
     const int parts = separable(job, penalty), accelerator = job->device->info.score >= GRAFT_TRAIN_ACCELERATOR;
-    if (!accelerator) m->host = graft_train_resident();
-    s = try_runs(&c, parts ? graft_train_run_tokens(job->device) : 0);
-    if (!s && m->total > limit && parts && accelerator) s = try_runs(&c, RUN_TOKENS);
+    if (!accelerator) m->process = graft_train_resident();
+    int64_t run_tokens = parts ? graft_train_run_tokens(job->device) : 0;
+    s = try_runs(&c, run_tokens);
+    if (!s && m->total > limit && parts && accelerator) s = try_runs(&c, run_tokens = RUN_TOKENS);
+    const int inside = !s && m->total > limit && fits_inside(job);
+    if (inside) s = try_inside(&c, 1, run_tokens);
+    if (inside && !s && m->total > limit) s = try_inside(&c, 0, run_tokens);
     if (!s && m->total > limit && !o->no_recompute) s = fewest(&c, limit);
+    if (inside && !s && m->total > limit) s = try_inside(&c, 1, run_tokens);
+    if (inside && !s && m->total > limit && !o->no_recompute) s = fewest(&c, limit);
     if (!s && m->total > limit) s = refuse(&c, limit);
     if (s) graft_train_graphs_free(graphs);
+    graft_trim(); /* of the graphs that were not chosen */
     return s;
 }
 

@@ -197,15 +197,17 @@ void graft_train_graphs_free(graft_train_graphs *g)
     memset(g, 0, sizeof *g);
 }
 
-static graft_status make_graphs(const graft_train_job *job, const uint8_t *level, int32_t layers, graft_train_graphs *g, graft_error *err)
+static graft_status make_graphs(const graft_train_job *job, const graft_memory *m, graft_train_graphs *g, graft_error *err)
 {
+    const int32_t layers = m->recompute_level ? m->layers : 0;
     memset(g, 0, sizeof *g);
     graft_status s = graft_model_graph(job->model, job->methods, job->n_methods, GRAFT_FOR_TRAIN, &g->train, err);
     if (!s && job->options->neftune_noise_alpha > 0) s = graft_neftune(g->train, job->options->neftune_noise_alpha, err);
-    if (!s) s = graft_update_graphs(&g->update, g->train, &job->options->optim, job->device, err);
+    if (!s) s = m->inside ? graft_update_inside(&g->update, g->train, &job->options->optim, err) : graft_update_graphs(&g->update, g->train, &job->options->optim, job->device, err);
     if (!s) graft_train_rates(&g->update, g->train);
     if (!s) s = graft_graph_prepare(g->train, job->device, 0, 0, err);
-    if (!s && layers) s = graft_graph_recompute_blocks(g->train, level, layers, err);
+    if (!s && layers) s = graft_graph_recompute_blocks(g->train, m->recompute, layers, err);
+    if (!s && m->inside) s = graft_graph_early(g->train, err);
     if (!s && job->eval) s = graft_model_graph(job->model, job->methods, job->n_methods, GRAFT_FOR_LOSS, &g->eval, err);
     if (!s && job->eval) s = graft_graph_prepare(g->eval, job->device, 0, 0, err);
     graft_graph *const both[] = {g->train, g->eval};
@@ -226,10 +228,11 @@ static graft_status workspace_of(const graft_device *d, const graft_plan *p, int
     return GRAFT_OK;
 }
 
-static graft_status add_program(const graft_train_job *job, const graft_graph *g, const int64_t capacity[GRAFT_SYMBOLS], graft_memory *m, int64_t *arena, int64_t *state, double *flops, graft_error *err)
+static graft_status add_program(const graft_train_job *job, const graft_graph *g, const int64_t capacity[GRAFT_SYMBOLS], graft_memory *m, int64_t *arena, int64_t *graphs, int64_t *state, double *flops, graft_error *err)
 {
     graft_plan *p = NULL;
     if (!g) return GRAFT_OK;
+    *graphs += (int64_t)graft_arena_bytes(g->arena);
     graft_status s = graft_plan_new(g, NULL, capacity, job->options->seed, &p, err);
     if (s) return s;
     if (p->bytes[GRAFT_PLACE_ARENA] > *arena) *arena = p->bytes[GRAFT_PLACE_ARENA];
@@ -237,6 +240,7 @@ static graft_status add_program(const graft_train_job *job, const graft_graph *g
     if (p->bytes[GRAFT_PLACE_WEIGHT] > m->weights) m->weights = p->bytes[GRAFT_PLACE_WEIGHT];
     if (state) *state = p->bytes[GRAFT_PLACE_STATE];
     if (flops) *flops = p->flops;
+    *graphs += (int64_t)graft_arena_bytes(p->arena);
     s = workspace_of(job->device, p, &m->workspace, err);
     graft_plan_free(p);
     return s;
@@ -248,6 +252,7 @@ int64_t graft_train_resident(void)
     graft_error unheard = GRAFT_ERROR_INIT;
     char *text = NULL;
     size_t bytes = 0;
+    graft_trim();
     long long whole = 0, in_memory = 0;
     if (!graft_file_read("/proc/self/statm", 4096, &text, &bytes, &unheard) && sscanf(text, "%lld %lld", &whole, &in_memory) != 2) in_memory = 0;
     graft_free(text);
@@ -267,16 +272,19 @@ static int64_t watched(const graft_train_job *job, const graft_graph *g)
 
 static graft_status measure(const graft_train_job *job, const graft_train_graphs *g, const int64_t capacity[GRAFT_SYMBOLS], const int64_t eval_capacity[GRAFT_SYMBOLS], graft_memory *m, graft_error *err)
 {
-    int64_t arena = 0, all_state = 0;
+    int64_t arena = 0, graphs = 0, all_state = 0;
     const int64_t none[GRAFT_SYMBOLS] = {0};
     m->weights = m->gradients = m->optimiser = m->activations = m->workspace = m->parameters = m->trainable = 0;
-    graft_status s = add_program(job, g->train, capacity, m, &arena, &m->gradients, &m->flops, err);
-    if (!s) s = add_program(job, g->eval, eval_capacity, m, &arena, NULL, NULL, err);
-    if (!s) s = add_program(job, g->update.norm, none, m, &arena, NULL, NULL, err);
-    if (!s) s = add_program(job, g->update.step, none, m, &arena, &all_state, NULL, err);
+    graft_status s = add_program(job, g->train, capacity, m, &arena, &graphs, &m->gradients, &m->flops, err);
+    if (!s) s = add_program(job, g->eval, eval_capacity, m, &arena, &graphs, NULL, NULL, err);
+    if (!s) s = add_program(job, g->update.norm, none, m, &arena, &graphs, NULL, NULL, err);
+    if (!s) s = add_program(job, g->update.step, none, m, &arena, &graphs, &all_state, NULL, err);
+    if (m->inside) all_state = m->gradients, m->gradients = 0; /* gradients are among the activations */
     m->optimiser = all_state > m->gradients ? all_state - m->gradients : 0;
     m->optimiser += watched(job, g->train);
     m->activations += arena;
+    if (m->process) m->host = m->process + graphs; /* once: what recomputation adds to a graph is little, and less than it saves of any model but a toy */
+    m->process = 0;
     m->total = m->host + m->weights + m->gradients + m->optimiser + m->activations + m->workspace;
     m->layers = 0;
     for (int32_t i = 0; i < g->train->n_nodes; i++)
@@ -293,6 +301,6 @@ static graft_status measure(const graft_train_job *job, const graft_train_graphs
 
 graft_status graft_train_remake(const graft_train_job *job, graft_memory *m, const int64_t capacity[GRAFT_SYMBOLS], const int64_t eval_capacity[GRAFT_SYMBOLS], graft_train_graphs *g, graft_error *err)
 {
-    const graft_status s = make_graphs(job, m->recompute, m->recompute_level ? m->layers : 0, g, err);
+    const graft_status s = make_graphs(job, m, g, err);
     return s ? s : measure(job, g, capacity, eval_capacity, m, err);
 }

@@ -52,6 +52,12 @@ static int start(graft_saving *s)
     return failed ? -1 : 0;
 }
 
+/* After the last update there is no training that could stand still. */
+static void waited(const graft_trainer *t, double seconds)
+{
+    if (t->step < t->steps.total) t->result->save_waited += seconds;
+}
+
 graft_status graft_trainer_save(graft_trainer *t, graft_error *err)
 {
     const graft_status before = graft_trainer_saved(t, err);
@@ -69,7 +75,8 @@ graft_status graft_trainer_save(graft_trainer *t, graft_error *err)
     char dir[GRAFT_CHECKPOINT_PATH];
     const double began = graft_trainer_clock();
     const graft_status status = graft_trainer_write_checkpoint(t, dir, err);
-    t->result->save_seconds += graft_trainer_clock() - began, t->result->save_waited += graft_trainer_clock() - began;
+    t->result->save_seconds += graft_trainer_clock() - began;
+    waited(t, graft_trainer_clock() - began);
     if (!status) snprintf(t->result->checkpoint, sizeof t->result->checkpoint, "%s", dir);
     return status;
 }
@@ -80,7 +87,7 @@ graft_status graft_trainer_saved(graft_trainer *t, graft_error *err)
     if (!s) return GRAFT_OK;
     const double began = graft_trainer_clock();
     pthread_join(s->thread, NULL);
-    t->result->save_waited += graft_trainer_clock() - began;
+    waited(t, graft_trainer_clock() - began);
     t->result->save_seconds += s->seconds;
     t->saving = NULL;
     const graft_status status = s->status;

@@ -129,6 +129,9 @@ static graft_status update(graft_trainer *t, double *loss, double *norm, double 
     if (!s) s = count_labels(t, first, last, &counted, err);
     *loss = 0;
     *rate = graft_schedule_rate(&t->schedule, t->step);
+    const int inside = t->graphs.update.inside;
+    if (!s && inside) s = graft_trainer_saved(t, err);
+    if (!s && inside) s = graft_update_before(&t->graphs.update, &o->optim, t->train, t->step + 1, *rate, err);
     for (int64_t b = first; !s && b < last; b++) {
         const int64_t *samples = NULL, n = graft_order_batch(&t->order, b, &samples);
         s = run_batch(t, t->train, t->job->train, samples, n, counted ? 1.0 / (double)counted : 0.0, 1, loss, err);
@@ -136,11 +139,11 @@ static graft_status update(graft_trainer *t, double *loss, double *norm, double 
     if (!s) s = end_runs(t->train, 0, loss, err);
     if (s) return s;
     if (!isfinite(*loss)) return diverged(t, *rate, err);
-    s = graft_trainer_saved(t, err);
+    if (!inside) s = graft_trainer_saved(t, err);
     if (s) return s;
     for (int i = 0; i < t->job->n_methods; i++)
         if (graft_after_watches(&t->job->methods[i])) t->graphs.update.watch = graft_after_take, t->graphs.update.watcher = t;
-    s = graft_update_run(&t->graphs.update, &o->optim, t->step + 1, *rate, norm, err);
+    s = inside ? graft_update_after(t->train, norm, err) : graft_update_run(&t->graphs.update, &o->optim, t->step + 1, *rate, norm, err);
     if (s && !isfinite(*norm)) return diverged(t, *rate, err);
     return s ? s : graft_after_run(t, t->step, err);
 }
@@ -308,7 +311,7 @@ static void say_plan(const graft_trainer *t)
     static const char *const how[] = {"nothing is recomputed", "cheap values are recomputed", "values of blocks are recomputed", "blocks are recomputed"};
     char t0[32], t1[32], t2[32], t3[32], t4[32], t5[32], t6[32];
     graft_log(GRAFT_LOG_INFO, "trainable parameters: %lld of %lld (%.4f %%)", (long long)m->trainable, (long long)m->parameters, m->parameters ? 100.0 * (double)m->trainable / (double)m->parameters : 0.0);
-    graft_log(GRAFT_LOG_INFO, "memory: %s = host %s + weights %s + gradients %s + optimiser %s + activations %s + workspace %s; %s", graft_bytes_text(m->total, t0), graft_bytes_text(m->host, t6), graft_bytes_text(m->weights, t1), graft_bytes_text(m->gradients, t2), graft_bytes_text(m->optimiser, t3), graft_bytes_text(m->activations, t4), graft_bytes_text(m->workspace, t5), how[m->recompute_level]);
+    graft_log(GRAFT_LOG_INFO, "memory: %s = host %s + weights %s + gradients %s + optimiser %s + activations %s + workspace %s; %s%s", graft_bytes_text(m->total, t0), graft_bytes_text(m->host, t6), graft_bytes_text(m->weights, t1), graft_bytes_text(m->gradients, t2), graft_bytes_text(m->optimiser, t3), graft_bytes_text(m->activations, t4), graft_bytes_text(m->workspace, t5), how[m->recompute_level], m->inside ? ", each gradient is applied as soon as it is there and released" : "");
     graft_log(GRAFT_LOG_INFO, "%lld samples, %lld updates of %lld x %lld samples, up to %lld tokens in a run", (long long)graft_dataset_count(t->job->train), (long long)t->steps.total, (long long)t->o->per_device_train_batch_size, (long long)t->o->gradient_accumulation_steps, (long long)m->tokens);
 }
 
@@ -316,8 +319,8 @@ graft_status graft_trainer_add_graphs(graft_trainer *t, graft_error *err)
 {
     graft_status s = graft_store_add_graph(t->store, t->graphs.train, t->capacity, err);
     if (!s && t->graphs.eval) s = graft_store_add_graph(t->store, t->graphs.eval, t->eval_capacity, err);
-    if (!s) s = graft_store_add_graph(t->store, t->graphs.update.norm, t->capacity, err);
-    if (!s) s = graft_store_add_graph(t->store, t->graphs.update.step, t->capacity, err);
+    if (!s && !t->graphs.update.inside) s = graft_store_add_graph(t->store, t->graphs.update.norm, t->capacity, err);
+    if (!s && !t->graphs.update.inside) s = graft_store_add_graph(t->store, t->graphs.update.step, t->capacity, err);
     return s ? s : graft_store_commit(t->store, err);
 }
 

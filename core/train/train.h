@@ -66,7 +66,7 @@ typedef struct graft_train_events {
 typedef struct graft_train_result {
     int64_t steps, total_steps, resumed_from;                          /* resumed_from: 0 when it began anew */
     double train_loss, eval_loss, runtime, samples_per_s, steps_per_s; /* eval_loss NaN: none */
-    double save_seconds, save_waited; /* writing checkpoints, and how long of it training stood still */
+    double save_seconds, save_waited; /* writing checkpoints, and how long of it training stood still before its last update */
     double effective_tokens_per_s; /* include_effective_tokens: tokens of all samples, passes and the runtime; else 0 */
     int64_t tokens;
     int interrupted;
@@ -98,12 +98,14 @@ graft_status graft_train(const graft_train_job *job, graft_train_result *out, gr
  * Memory then follows from a run, not from the batch. Runs are as large as run_tokens, where larger ones gain little: 512 tokens cost about 5 % against 2,048. */
 enum { GRAFT_TRAIN_BLOCKS = 4096 };
 typedef struct graft_memory {
-    int64_t host; /* what the process holds beside the device's buffers: program, tokenizer, samples; measured when the plan is made */
+    int64_t host; /* what the process holds beside the device's buffers: program, tokenizer, samples, graphs */
+    int64_t process; /* of it, without the graphs: measured before the first graph is made, 0 from then on and where the device has memory of its own */
     int64_t weights, gradients, optimiser, activations, workspace, total;
     int64_t run_tokens;                  /* a run takes whole samples while they are together at most so many tokens, at least one; 0: whole micro-batches */
     int64_t tokens, sequences, labelled; /* capacities of a run */
     int64_t parameters, trainable;       /* numbers of elements */
     int64_t total_steps, updates_per_epoch;
+    int inside;                            /* each weight is updated as soon as its gradient is there: graft_update_inside */
     double flops;                          /* of one run at capacity */
     uint8_t recompute[GRAFT_TRAIN_BLOCKS]; /* level of each block: graft_graph_recompute_blocks */
     int recompute_level;                   /* the highest of them */

@@ -41,13 +41,23 @@ static void emit_norm(graft_graph *g, const graft_graph *train)
     graft_graph_output(g, "sum_squares", sum);
 }
 
+static graft_update_leaf new_leaf(const graft_optim *optim, const graft_value_info *weight, const char *name)
+{
+    return (graft_update_leaf){.name = name, .rate = 1.0, .decay = optim->decays_all || graft_update_decays(weight), .active = 1};
+}
+
+static graft_value hyper_of(const graft_update *u, graft_graph *g)
+{
+    const int64_t rows[] = {u->n_leaves, GRAFT_OPTIM_NUMBERS};
+    return graft_graph_input(g, "hyper", GRAFT_F32, 2, rows);
+}
+
 static void emit_step(graft_update *u, const graft_graph *train, const graft_update_options *o)
 {
     graft_graph *g = u->step;
     graft_builder *b = g->builder;
     const graft_optim *optim = graft_optim_of(o);
-    const int64_t rows[] = {u->n_leaves, GRAFT_OPTIM_NUMBERS};
-    const graft_value hyper = graft_graph_input(g, "hyper", GRAFT_F32, 2, rows);
+    const graft_value hyper = hyper_of(u, g);
     int32_t at = 0;
     for (int32_t i = 1; i < train->n_values; i++) {
         const graft_value_info *v = &train->values[i];
@@ -58,23 +68,85 @@ static void emit_step(graft_update *u, const graft_graph *train, const graft_upd
         x.row = graft_slice(b, hyper, 0, at, 1);
         optim->emit(&x);
         graft_graph_assign(g, x.grad, graft_fill(b, v->shape.rank, v->shape.dims, 0.0));
-        u->leaves[at++] = (graft_update_leaf){.name = graft_graph_info(g, x.w)->name, .rate = 1.0, .decay = optim->decays_all || graft_update_decays(v), .active = 1};
+        u->leaves[at++] = new_leaf(optim, v, graft_graph_info(g, x.w)->name);
     }
 }
 
-graft_status graft_update_graphs(graft_update *u, const graft_graph *train, const graft_update_options *o, const graft_device *d, graft_error *err)
+static graft_status count_leaves(graft_update *u, const graft_graph *train, graft_error *err)
 {
     memset(u, 0, sizeof *u);
     for (int32_t i = 1; i < train->n_values; i++) u->n_leaves += graft_update_trains(train, &train->values[i]);
     if (!u->n_leaves) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "nothing would be trained: the tuning method chose no weight");
-    u->norm = graft_graph_new();
-    u->step = graft_graph_new();
     u->leaves = graft_calloc((size_t)u->n_leaves, sizeof *u->leaves);
     u->hyper = graft_calloc((size_t)u->n_leaves * GRAFT_OPTIM_NUMBERS, sizeof *u->hyper);
-    if (!u->norm || !u->step || !u->leaves || !u->hyper) return graft_fail(err, GRAFT_NO_MEMORY, NULL, "no memory for the optimiser's graph");
+    return u->leaves && u->hyper ? GRAFT_OK : graft_fail(err, GRAFT_NO_MEMORY, NULL, "no memory for the optimiser");
+}
+
+/* ---- inside the training graph --------------------------------------------------------------------------------------------- */
+
+/* Products of an optimiser's own are f32, those of a training graph may be less. */
+int graft_update_fits_inside(const graft_update_options *o)
+{
+    const graft_optim *optim = graft_optim_of(o);
+    return !(o->max_grad_norm > 0) && !optim->prepare && optim != &graft_optim_muon;
+}
+
+/* The gradient of the trained weight v, without the state in which it was summed; that state is no leaf any more. */
+static graft_value take_gradient(graft_graph *g, int32_t v)
+{
+    char name[1024];
+    snprintf(name, sizeof name, GRAFT_GRADIENT "%s", g->values[v].name);
+    const uint32_t state = graft_graph_find(g, name).id, sum = g->values[state].assigned;
+    graft_value first = graft_null_value(); /* what was added to the state */
+    for (int32_t i = 0; i < g->n_nodes && !first.id; i++)
+        if (!strcmp(g->nodes[i].op->name, "add/1") && g->nodes[i].in[0].id == state) {
+            first = g->nodes[i].in[1];
+            graft_graph_replace(g, g->nodes[i].out[0], first);
+        }
+    graft_value gradient = {g->values[state].assigned};
+    if (!sum || !first.id) gradient = graft_fill(g->builder, g->values[v].shape.rank, g->values[v].shape.dims, 0.0);
+    g->values[state].assigned = 0;
+    g->values[state].place = GRAFT_PLACE_ARENA, g->values[state].node = -2;
+    return gradient;
+}
+
+graft_status graft_update_inside(graft_update *u, graft_graph *g, const graft_update_options *o, graft_error *err)
+{
+    const graft_optim *optim = graft_optim_of(o);
+    const int32_t n = g->n_values;
+    graft_status s = count_leaves(u, g, err);
+    if (s) return s;
+    u->inside = 1;
+    graft_graph_early_begin(g);
+    const graft_value hyper = hyper_of(u, g);
+    graft_value sum = graft_null_value();
+    int32_t at = u->n_leaves;
+    for (int32_t i = n - 1; i >= 1 && !g->error.code; i--) { /* the last weights have their gradients first */
+        const graft_value_info v = g->values[i];             /* a copy: emission moves the array */
+        if (!graft_update_trains(g, &v)) continue;
+        graft_optim_leaf x = {.g = g, .b = g->builder, .o = o, .info = &v, .w = {(uint32_t)i}, .grad = take_gradient(g, i)};
+        x.row = graft_slice(x.b, hyper, 0, --at, 1);
+        sum = graft_sum_squares(x.b, x.grad, sum);
+        optim->emit(&x);
+        u->leaves[at] = new_leaf(optim, &v, v.name);
+    }
+    graft_graph_output(g, "sum_squares", sum);
+    graft_graph_early_end(g);
+    return graft_graph_check(g, err);
+}
+
+/* ---- graphs of its own --------------------------------------------------------------------------------------------------------- */
+
+graft_status graft_update_graphs(graft_update *u, const graft_graph *train, const graft_update_options *o, const graft_device *d, graft_error *err)
+{
+    graft_status s = count_leaves(u, train, err);
+    if (s) return s;
+    u->norm = graft_graph_new();
+    u->step = graft_graph_new();
+    if (!u->norm || !u->step) return graft_fail(err, GRAFT_NO_MEMORY, NULL, "no memory for the optimiser's graph");
     emit_norm(u->norm, train);
     emit_step(u, train, o);
-    graft_status s = graft_graph_prepare(u->norm, d, 0, 0, err);
+    s = graft_graph_prepare(u->norm, d, 0, 0, err);
     if (!s) s = graft_graph_prepare(u->step, d, 0, 0, err);
     u->norm->compute = u->step->compute = 1; /* an optimiser's own products are f32 whatever the model multiplies in */
     return s;
@@ -83,6 +155,7 @@ graft_status graft_update_graphs(graft_update *u, const graft_graph *train, cons
 graft_status graft_update_compile(graft_update *u, graft_store *store, const int64_t capacity[GRAFT_SYMBOLS], uint64_t seed, graft_error *err)
 {
     u->store = store;
+    if (u->inside) return GRAFT_OK;
     graft_status s = graft_exec_new(u->norm, store, capacity, seed, &u->run_norm, err);
     if (!s) s = graft_exec_new(u->step, store, capacity, seed, &u->run_step, err);
     return s;
@@ -139,20 +212,39 @@ static graft_status prepare(const graft_update *u, const graft_update_options *o
     return s;
 }
 
+static graft_status norm_of(graft_exec *e, double *norm, graft_error *err)
+{
+    float sum = 0;
+    const graft_status s = graft_exec_get(e, "sum_squares", &sum, sizeof sum, err);
+    if (s) return s;
+    *norm = sqrt((double)sum);
+    return isfinite(*norm) ? GRAFT_OK : graft_fail(err, GRAFT_BAD_INPUT, NULL, "the norm of the gradients is %s", isnan(*norm) ? "not a number" : "infinite");
+}
+
+static graft_status give_hyper(const graft_update *u, graft_exec *e, graft_error *err)
+{
+    return graft_exec_set(e, "hyper", u->hyper, (int64_t)sizeof *u->hyper * GRAFT_OPTIM_NUMBERS * u->n_leaves, err);
+}
+
+graft_status graft_update_before(graft_update *u, const graft_update_options *o, graft_exec *train, int64_t t, double rate, graft_error *err)
+{
+    fill_hyper(u, o, t, rate, 1.0);
+    return give_hyper(u, train, err);
+}
+
+graft_status graft_update_after(graft_exec *train, double *norm, graft_error *err) { return norm_of(train, norm, err); }
+
 graft_status graft_update_run(graft_update *u, const graft_update_options *o, int64_t t, double rate, double *norm, graft_error *err)
 {
     const int64_t none[GRAFT_SYMBOLS] = {0};
-    float sum = 0;
     graft_status s = graft_exec_run(u->run_norm, none, 0, 0, err);
-    if (!s) s = graft_exec_get(u->run_norm, "sum_squares", &sum, sizeof sum, err);
+    if (!s) s = norm_of(u->run_norm, norm, err);
     if (s) return s;
-    *norm = sqrt((double)sum);
-    if (!isfinite(*norm)) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "the norm of the gradients is %s", isnan(*norm) ? "not a number" : "infinite");
     const double factor = o->max_grad_norm > 0 ? fmin(1.0, o->max_grad_norm / (*norm + 1e-6)) : 1.0;
     s = prepare(u, o, t, err);
     if (!s && u->watch) s = u->watch(u->watcher, factor, err);
     if (s) return s;
     fill_hyper(u, o, t, rate, factor);
-    s = graft_exec_set(u->run_step, "hyper", u->hyper, (int64_t)sizeof *u->hyper * GRAFT_OPTIM_NUMBERS * u->n_leaves, err);
+    s = give_hyper(u, u->run_step, err);
     return s ? s : graft_exec_run(u->run_step, none, 0, 0, err);
 }

@@ -82,7 +82,7 @@ START_TEST(streams)
 {
     const char *dir = graft_test_dir("base_file_stream");
     graft_error err = GRAFT_ERROR_INIT;
-    enum { LARGE = 3 << 20 };
+    enum { LARGE = (9 << 20) + 12345 }; /* several buffers and a part of a block */
     char *large = graft_calloc(LARGE, 1);
     graft_file *f;
     graft_map m;
@@ -123,7 +123,7 @@ START_TEST(full_disk_while_streaming)
         int failed = 0;
         graft_file_fault("write", n, ENOSPC);
         ck_assert_ok(graft_file_create(&f, in(dir, "x"), &err));
-        for (int i = 0; i < 5; i++) failed |= graft_file_write(f, block, sizeof block, &err) != GRAFT_OK;
+        for (int i = 0; i < 20; i++) failed |= graft_file_write(f, block, sizeof block, &err) != GRAFT_OK;
         ck_assert_int_eq(failed, 1);
         ck_assert_int_eq(graft_file_write(f, block, 1, &err), GRAFT_IO); /* stays failed */
         ck_assert_int_eq(graft_file_finish(f, &err), GRAFT_IO);
