@@ -22,6 +22,7 @@ int graft_device_lost(const graft_device *d) { return d->dev && d->async && GRAF
 static graft_status open_candidate(const graft_candidate *c, const graft_config *options, graft_device *out, graft_error *err)
 {
     *out = graft_device_of(c);
+    graft_backend_use(c);
     return out->table->open(c->plugin->self, c->device, options, &out->dev, err);
 }
 

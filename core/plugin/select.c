@@ -44,6 +44,23 @@ static void list_devices(const graft_loaded *plugin, answer *a)
     a->status = ((const graft_backend_table *)plugin->table)->devices(plugin->self, a->devices, MAX_DEVICES, &a->n, &a->err);
 }
 
+/* Backends whose driver is in this process already: a child would have its locks, but not its threads. */
+static const graft_loaded *here[MAX_CANDIDATES];
+static int n_here;
+
+static int is_here(const graft_loaded *plugin)
+{
+    for (int i = 0; i < n_here; i++)
+        if (here[i] == plugin) return 1;
+    return 0;
+}
+
+static void list_here(const graft_loaded *plugin, answer *a)
+{
+    if (!is_here(plugin) && n_here < MAX_CANDIDATES) here[n_here++] = plugin;
+    list_devices(plugin, a);
+}
+
 /* A driver that is only asked may cost a hundred megabytes and threads, and may crash: a child asks it, and this process stays as it is. */
 static void list_elsewhere(const graft_loaded *plugin, answer *out)
 {
@@ -56,7 +73,7 @@ static void list_elsewhere(const graft_loaded *plugin, answer *out)
         a->said = 1;
         _exit(0);
     }
-    if (child < 0) list_devices(plugin, out);
+    if (child < 0) list_here(plugin, out);
     else {
         while (waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
         if (a->said) *out = *a;
@@ -76,8 +93,8 @@ static int32_t ask(const graft_entry *e, int apart, graft_candidate *out, int32_
         unusable(out, e, NULL, err->message);
         return 1;
     }
-    if (apart && graft_json_get(e->json, "requires")) list_elsewhere(plugin, &a);
-    else list_devices(plugin, &a);
+    if (apart && graft_json_get(e->json, "requires") && !is_here(plugin)) list_elsewhere(plugin, &a);
+    else list_here(plugin, &a);
     graft_status status = a.status;
     if (status) *err = a.err;
     if (!status && a.n <= 0) status = graft_fail(err, GRAFT_UNSUPPORTED, NULL, "%s: found no device on this machine. Choose another backend.", e->name);
@@ -99,6 +116,12 @@ static int32_t ask(const graft_entry *e, int apart, graft_candidate *out, int32_
         }
     }
     return kept;
+}
+
+void graft_backend_use(const graft_candidate *c)
+{
+    answer a = {.err = GRAFT_ERROR_INIT};
+    if (c->plugin && !is_here(c->plugin)) list_here(c->plugin, &a);
 }
 
 static int better_first(const void *left, const void *right)
