@@ -3,8 +3,9 @@
  * In this order, as far as needed:
  *   1. runs of about RUN_TOKENS tokens (graft_memory). On a processor always: larger runs are not faster there. On an accelerator, which starves on small
  *      ones, only when whole micro-batches do not fit.
- *   2. recomputation, which gives the same bits: steps (block, level) are taken in order of bytes saved per time lost, as few as suffice.
- *   3. a sentence that says what would fit. */
+ *   2. the update inside the backward pass (update.h), where an update is one run and needs no norm first: gradients are not kept.
+ *   3. recomputation, which gives the same bits: steps (block, level) are taken in order of bytes saved per time lost, as few as suffice.
+ *   4. a sentence that says what would fit. */
 #include "core/base/error.h"
 #include "core/train/after.h"
 #include "core/train/replan.h"
