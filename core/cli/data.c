@@ -6,6 +6,7 @@
 #include "core/cli/pull.h"
 #include "core/cli/session.h"
 #include "core/data/cache.h"
+#include "core/data/saved.h"
 
 #include <string.h>
 #include <time.h>
@@ -45,15 +46,11 @@ static const char *date_of(graft_cli *c)
     return graft_arena_printf(c->arena, "%02d %s %d", day.tm_mday, months[day.tm_mon], day.tm_year + 1900);
 }
 
-/* Samples of large sets are kept in the user's cache folder, or where tokenized_path says. What LLaMA-Factory saves in such a folder is not read. */
+/* Samples of large sets are kept in the user's cache folder, or where tokenized_path says; not in a folder that LLaMA-Factory saved. */
 static const char *cache_of(graft_cli *c)
 {
     const char *said = graft_args_text(c->args, "tokenized_path");
-    if (said && *said) {
-        const char *arrow = graft_arena_printf(c->arena, "%s/dataset_dict.json", said);
-        if (arrow && graft_path_exists(arrow)) graft_log(GRAFT_LOG_WARNING, "tokenized_path: %s holds samples saved by LLaMA-Factory, which are not read; the data is tokenised anew, beside them", said);
-        return said;
-    }
+    if (said && *said && !graft_saved_is(said)) return said;
     char *folder = graft_cache_folder();
     const char *copy = folder ? graft_arena_copy(c->arena, folder, strlen(folder)) : NULL;
     graft_free(folder);
@@ -68,6 +65,20 @@ static int64_t limit_of(const graft_args *x)
     const char *named = graft_args_text(x, "tokenized_path");
     if (named && *named) return 0;
     return graft_parse_bytes(graft_args_text(x, "cache_limit"), &bytes, &unsaid) ? 0 : bytes;
+}
+
+/* Samples that LLaMA-Factory tokenised and saved: they are all of the data, whatever `dataset` says. */
+static graft_status load_saved(graft_session *s, const char *dir, graft_dataset **train, graft_session_eval *eval, graft_error *err)
+{
+    const int64_t tokens = graft_tokenizer_size(s->tokenizer);
+    if (strcmp(graft_args_text(s->c->args, "stage"), "sft") != 0) return graft_fail(err, GRAFT_UNSUPPORTED, "tokenized_path", "%s holds samples saved by LLaMA-Factory, which are read for stage sft alone; leave tokenized_path out, so that the data is tokenised anew", dir);
+    graft_status status = graft_saved_load(dir, "train", tokens, train, err);
+    if (!status && !*train) status = graft_fail(err, GRAFT_BAD_INPUT, "tokenized_path", "%s holds no split train", dir);
+    if (!status) status = graft_saved_load(dir, "validation", tokens, &eval->set[0], err);
+    if (status) return status;
+    eval->n = eval->set[0] != NULL;
+    graft_log(GRAFT_LOG_INFO, "%s: %lld samples that LLaMA-Factory saved are taken as they are; what dataset, template and cutoff_len say does not count", dir, (long long)graft_dataset_count(*train));
+    return GRAFT_OK;
 }
 
 graft_template_options graft_session_rendering(graft_cli *c)
@@ -171,6 +182,8 @@ graft_status graft_session_data(graft_session *s, graft_dataset **train, graft_s
     graft_mt19937 draws;
     *train = NULL;
     *eval = (graft_session_eval){0};
+    const char *saved = graft_args_text(x, "tokenized_path");
+    if (saved && *saved && graft_saved_is(saved)) return load_saved(s, saved, train, eval, err);
     if (!names || !*names) return graft_fail(err, GRAFT_BAD_INPUT, "dataset", "no data was named: give dataset=... or --dataset ...");
     graft_dataset_options o = graft_session_data_options(s->c, names);
     o.val_size = graft_args_real(x, "val_size");
