@@ -29,7 +29,7 @@ static const graft_arg data_args[] = {
     {"default_system", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "override of the template's system prompt", NULL},
     {"enable_thinking", GRAFT_ARG_FLAG, "true", NULL, GRAFT_ARG_ACTS, "thought handling of reasoning templates: true, false or null", NULL},
     {"preserve_thinking", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_ACTS, "keep thoughts of earlier turns", NULL},
-    {"tokenized_path", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "folder for tokenised samples instead of the user's cache", NULL},
+    {"tokenized_path", GRAFT_ARG_TEXT, NULL, NULL, GRAFT_ARG_ACTS, "folder for tokenised samples instead of the user's cache; samples that LLaMA-Factory saved there are taken as they are", NULL},
     {"data_shared_file_system", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_SAME, "nodes share one disk", "one machine"},
 };
 /* clang-format on */
