@@ -112,7 +112,7 @@ static graft_status take_step(plan *l, const graft_program *p, int32_t index, gr
 static void measure(plan *l, step *s, cpu_room *most, graft_error *err)
 {
     if (!s->op || !s->op->room) return;
-    cpu_call c = {.host = l->d->host, .pool = l->d->pool, .err = err};
+    cpu_call c = {.host = l->d->host, .pool = l->d->pool, .err = err, .compute = l->compute};
     fill_call(&c, s, l->capacity, NULL);
     cpu_room r = {0, 0, 0};
     s->op->room(&c, cpu_pool_threads(l->d->pool), &r);

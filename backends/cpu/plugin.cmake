@@ -1,5 +1,5 @@
 # The kernels are compiled once per instruction set; the one that runs is chosen when the device is opened (features.c).
-# bf16.c and fp16.c go one step beyond AVX-512 where the compiler can: what they hold runs only where the processor says so.
+# What ends with bf16.c or fp16.c goes one step beyond AVX-512 where the compiler can: what it holds runs only where the processor says so.
 # GRAFT_FP16_MODEL: fp16 on processors without it, rounded as theirs and several times slower: for curves and comparisons, not for use.
 include(CheckCCompilerFlag)
 option(GRAFT_FP16_MODEL "products in fp16 where the processor has none, slowly" OFF)
@@ -27,8 +27,10 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
         if(CPU_FLAG_${type} AND NOT (type STREQUAL fp16 AND GRAFT_FP16_MODEL))
             list(APPEND cpu_flag -mavx512${type})
         endif()
-        cpu_library(cpu_kernels_${type} avx512 "${cpu_flag}" ${folder}/kernels/${type}.c)
-        list(REMOVE_ITEM cpu_common ${folder}/kernels/${type}.c)
+        set(cpu_of_type ${cpu_kernels})
+        list(FILTER cpu_of_type INCLUDE REGEX "${type}\\.c$")
+        cpu_library(cpu_kernels_${type} avx512 "${cpu_flag}" ${cpu_of_type})
+        list(REMOVE_ITEM cpu_common ${cpu_of_type})
     endforeach()
     if(GRAFT_FP16_MODEL)
         target_compile_definitions(cpu_kernels_fp16 PRIVATE FP16_MODEL)

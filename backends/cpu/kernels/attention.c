@@ -1,15 +1,6 @@
 /* attention.c - attention forward with running maximum and sum (Milakov & Gimelshein 2018, Dao et al. 2022): scores never exist in full.
  * A unit is a block of tokens and up to HEADS_MOST query heads of one key head; nothing is shared between units but reads. */
-#include "attention.h"
-
-typedef struct forward { /* in a thread's scratch */
-    float *q;            /* [rows / MR][h][MR]          */
-    float *s;            /* [rows][BK]: scores, then probabilities */
-    float *o;            /* [rows][hp]: unnormalised    */
-    float *top, *sum;    /* [rows]                      */
-    float *kt;           /* [BK / NR][h][NR]            */
-    float *v;            /* [BK][hp]                    */
-} forward;
+#include "attention_forward.h"
 
 static int64_t scratch_floats(int64_t h, int64_t hp) { return ROWS_MOST * (h + BK + hp + 2) + BK * (h + hp) + 64; }
 
@@ -26,52 +17,10 @@ static forward forward_of(const attention *a, char *scratch)
     return f;
 }
 
-/* One row of scores becomes probabilities against the running maximum; o and sum shrink when the maximum grew. Past `end`, a multiple of NR, nobody reads. */
-static void soften(const attention *a, const forward *f, int64_t r, int64_t low, int64_t high, int64_t end)
+INLINE void keep(float *s, int64_t j, vf p, vf q)
 {
-    float *s = f->s + r * BK;
-    if (low >= high) {
-        memset(s, 0, (size_t)end * sizeof *s);
-        return;
-    }
-    const int whole = low == 0 && high >= end;
-    vf tops = v_set(-__builtin_inff());
-    for (int64_t j = 0; j < end; j += VW) {
-        vf x = v_load(s + j);
-        if (a->softcap > 0.0f) x = v_tanh(x / a->softcap) * a->softcap;
-        if (!whole) x = v_select(inside(j, low, high), x, v_set(-__builtin_inff()));
-        if (!whole || a->softcap > 0.0f) v_store(s + j, x);
-        tops = v_max(tops, x);
-    }
-    const float before = f->top[r], top = v_top(tops), now = top > before ? top : before;
-    vf sum = {0};
-    for (int64_t j = 0; j < end; j += VW) {
-        const vf p = v_exp_small(v_load(s + j) - now);
-        sum = sum + p;
-        v_store(s + j, p);
-    }
-    if (now > before) {
-        const float shrink = v_exp_small(v_set(before - now))[0];
-        f->sum[r] *= shrink;
-        for (int64_t j = 0; j < a->hp; j += VW) v_store(f->o + r * a->hp + j, v_load(f->o + r * a->hp + j) * shrink);
-        f->top[r] = now;
-    }
-    f->sum[r] += v_sum(sum);
-}
-
-typedef struct keys {
-    const float *k, *v;
-    int64_t ld, n, key;
-    int extra;
-} keys; /* a block of them; key: place of the first among the own */
-
-/* How many of the block's keys the rows i .. i + MR see at most: those behind are neither multiplied nor read. */
-INLINE int64_t seen_by(const keys *b, int64_t i, int64_t rows, int64_t nq, int64_t place)
-{
-    if (b->extra) return b->n;
-    int64_t last = 0;
-    for (int64_t r = i; r < rows && r < i + MR; r++) last = most(last, r % nq);
-    return most(0, least(b->n, place + last + 1 - b->key));
+    v_store(s + j, p);
+    v_store(s + j + VW, q);
 }
 
 static void meet(const attention *a, const forward *f, int64_t rows, int64_t nq, int64_t place, const keys *b)
@@ -87,13 +36,20 @@ static void meet(const attention *a, const forward *f, int64_t rows, int64_t nq,
         for (int64_t r = i; r < i + valid; r++) {
             int64_t low, high;
             visible(a, b->extra, place + r % nq, b->key, b->n, &low, &high);
-            soften(a, f, r, low, high, round_up(seen, NR));
+            soften(a, f, r, low, high, round_up(seen, NR), keep);
         }
         if (!seen) continue;
         for (int64_t j = 0; j < a->hp; j += NR)
             tile(valid, NR, seen, f->s + i * BK, BK, 1, v + j, ldv, 1.0f, f->o + i * a->hp + j, a->hp, f->o + i * a->hp + j, a->hp);
     }
 }
+
+static void pack_queries(const attention *a, const forward *f, int64_t rows)
+{
+    for (int64_t i = 0; i < rows; i += MR) pack_across(f->o + i * a->h, a->h, rows - i, a->h, f->q + i * a->h, MR);
+}
+
+static const attention_ways in_f32 = {pack_queries, meet};
 
 static void unit(void *ctx, int64_t index, int thread)
 {
@@ -107,18 +63,19 @@ static void unit(void *ctx, int64_t index, int thread)
     /* rows: head by head; the rows of o hold the queries until they are packed */
     for (int64_t g = 0; g < heads; g++)
         for (int64_t t = 0; t < nq; t++) memcpy(f.o + (g * nq + t) * a->h, a->q + (t0 + t) * a->q_width + (first_head + g) * a->h, (size_t)a->h * sizeof(float));
-    for (int64_t i = 0; i < rows; i += MR) pack_across(f.o + i * a->h, a->h, rows - i, a->h, f.q + i * a->h, MR);
+    const attention_ways *how = a->call->compute == CPU_BF16 && rows >= MR ? K(attention_bf16) : &in_f32; /* for a few rows rounding the keys costs more than it saves */
+    how->pack_queries(a, &f, rows);
     memset(f.o, 0, (size_t)(ROWS_MOST * a->hp) * sizeof(float));
     for (int64_t r = 0; r < rows; r++) f.top[r] = -__builtin_inff(), f.sum[r] = 0.0f;
     for (int64_t j = 0; j < a->m; j += BK) {
         const keys b = {a->k_extra + j * a->kv_width + head * a->h, a->v_extra + j * a->kv_width + head * a->h, a->kv_width, least(BK, a->m - j), 0, 1};
-        meet(a, &f, rows, nq, place, &b);
+        how->meet(a, &f, rows, nq, place, &b);
     }
     const int64_t last = place + nq; /* own keys in all */
     for (int64_t j = a->window ? most(0, place - a->window + 1) / BK * BK : 0; j < last; j += BK) {
         const int64_t at = (s.key_first + j) * a->kv_width + head * a->h;
         const keys b = {a->k + at, a->v + at, a->kv_width, least(BK, last - j), j, 0};
-        meet(a, &f, rows, nq, place, &b);
+        how->meet(a, &f, rows, nq, place, &b);
     }
     for (int64_t r = 0; r < rows; r++) {
         const int64_t t = t0 + r % nq, n = first_head + r / nq;

@@ -2,7 +2,10 @@
  *
  * A block of BQ tokens times the heads that share one key head makes rows; they meet keys BK at a time. Keys of one sequence are first the
  * extra ones (seen by all), then its own: rows key_first .. of k and v (of the cache, for attention_cached). The token at place p of its
- * sequence sees own keys [p - window + 1, p]. */
+ * sequence sees own keys [p - window + 1, p].
+ *
+ * Where matrix products multiply bf16 (cpu_call.compute), so do these: q, k, v, dO, the probabilities and dS are rounded once, as pairs (pairs.h);
+ * scores, softmax, its maximum and sum, o, lse, D and all sums stay f32. */
 #ifndef CPU_KERNELS_ATTENTION_H
 #define CPU_KERNELS_ATTENTION_H
 
@@ -77,6 +80,8 @@ int K(attention_step_fits)(const attention *a);
 void K(attention_step)(const attention *a, int64_t cached, char *work);
 int64_t K(attention_step_work)(const attention *a, int64_t cached);
 int64_t K(attention_step_scratch)(const attention *a);
+
+INLINE int64_t pairs_of(int64_t k) { return (k + 1) / 2; }
 
 INLINE int64_t blocks_most(int64_t T, int64_t S, int64_t size) { return T / size + S + 1; }
 

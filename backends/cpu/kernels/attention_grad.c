@@ -5,40 +5,18 @@
  * A unit is a block of BK keys of one sequence and key head; it meets the blocks of BQ tokens in ascending order and keeps dK and dV to itself.
  * dQ is shared: the unit of keys j adds to token block i only after the unit of keys j - 1 has, so that the order of the sums is fixed.
  * Units are handed out in order, so whom one waits for is done or running: no deadlock. The extra keys come first, one unit a key head. */
-#include "attention.h"
+#include "attention_grad.h"
 
 #include <sched.h>
 
-typedef struct backward {
-    attention a;
-    const float *o, *lse, *dy;
-    float *dq, *dk, *dv, *dk_extra, *dv_extra;
-    float *delta;                /* [T, n]: D */
-    float *q_packed, *dy_packed; /* [token block, n][PAD / MR][h][MR] */
-    int32_t (*rows)[2];          /* token blocks: sequence, block within it; those of sequence s begin at row_first[s] */
-    int32_t *row_first;
-    int64_t n_rows;
-    atomic_int *done; /* of unit u: token blocks below this number are finished */
-} backward;
-
-enum { PAD = (BQ + MR - 1) / MR * MR,
-       PADDED = PAD * HEADS_MOST };
-
-typedef struct space {
-    float *q_rows, *dy_rows; /* [rows][hp], where h is no multiple of NR */
-    float *p, *ds;           /* [rows][BK]                               */
-    float *kt, *vt;          /* [BK / NR][h][NR]                         */
-    float *k;                /* [BK][hp]                                 */
-    float *dk, *dv;          /* [BK][hp]                                 */
-} space;
-
-static int64_t scratch_floats(int64_t h, int64_t hp) { return PADDED * (2 * hp + 2 * BK) + BK * (2 * h + 3 * hp) + 64; }
+static int64_t rows_floats(int64_t hp) { return PADDED * most(hp, BK / 2); }
+static int64_t scratch_floats(int64_t h, int64_t hp) { return rows_floats(hp) + PADDED * (hp + 2 * BK) + BK * (2 * h + 3 * hp) + 64; }
 
 static space space_of(const attention *a, char *scratch)
 {
     space s;
     s.q_rows = (float *)(void *)scratch;
-    s.dy_rows = s.q_rows + PADDED * a->hp;
+    s.dy_rows = s.q_rows + rows_floats(a->hp);
     s.p = s.dy_rows + PADDED * a->hp;
     s.ds = s.p + PADDED * BK;
     s.kt = s.ds + PADDED * BK;
@@ -50,6 +28,15 @@ static space space_of(const attention *a, char *scratch)
 }
 
 /* ---- D, and queries and dO packed for the left side of a product: once, for all blocks of keys ------------------------------------------------- */
+static void pack_tokens(const backward *b, int64_t unit, int64_t at, int64_t nq)
+{
+    const attention *a = &b->a;
+    for (int64_t i = 0; i < nq; i += MR) {
+        pack_across(a->q + at + i * a->q_width, a->q_width, nq - i, a->h, b->q_packed + (unit * PAD + i) * a->h, MR);
+        pack_across(b->dy + at + i * a->q_width, a->q_width, nq - i, a->h, b->dy_packed + (unit * PAD + i) * a->h, MR);
+    }
+}
+
 static void prepare(void *ctx, int64_t unit, int thread)
 {
     (void)thread;
@@ -64,19 +51,10 @@ static void prepare(void *ctx, int64_t unit, int thread)
         for (int64_t j = 0; j < a->h; j += VW) sum = v_fma(map_load(o, j, a->h - j), map_load(dy, j, a->h - j), sum);
         b->delta[(t0 + t) * a->n + n] = v_sum(sum);
     }
-    for (int64_t i = 0; i < nq; i += MR) {
-        pack_across(a->q + at + i * a->q_width, a->q_width, nq - i, a->h, b->q_packed + (unit * PAD + i) * a->h, MR);
-        pack_across(b->dy + at + i * a->q_width, a->q_width, nq - i, a->h, b->dy_packed + (unit * PAD + i) * a->h, MR);
-    }
+    b->how->prepare(b, unit, at, nq);
 }
 
 /* ---- one block of keys ---------------------------------------------------------------------------------------------------------------------- */
-typedef struct keys {
-    const float *k, *v;
-    int64_t n, key, head;
-    int extra;
-} keys;
-
 static void load_keys(const attention *a, const space *s, const keys *y)
 {
     for (int64_t j = 0; j < y->n; j += NR) {
@@ -84,8 +62,6 @@ static void load_keys(const attention *a, const space *s, const keys *y)
         pack_across(y->v + j * a->kv_width, a->kv_width, y->n - j, a->h, s->vt + j * a->h, NR);
     }
     if (a->h < a->hp) copy_rows(y->k, a->kv_width, y->n, y->n, a->h, a->hp, s->k);
-    memset(s->dk, 0, (size_t)(BK * a->hp) * sizeof(float));
-    memset(s->dv, 0, (size_t)(BK * a->hp) * sizeof(float));
 }
 
 /* Scores and dP of one row become P and dS; unseen keys get zeros. */
@@ -119,17 +95,6 @@ static void soften(const backward *b, const keys *y, int64_t t, int64_t n, int64
         v_store(p + j, (vf){0});
         v_store(ds + j, (vf){0});
     }
-}
-
-/* A token block: tokens t0 .. t0 + nq at `place` of the sequence; heads head .. head + heads; packed: its index for the first head.
- * Rows are laid out head by head, each padded to PAD. */
-typedef struct tokens {
-    int64_t t0, nq, place, head, heads, packed;
-} tokens;
-
-static int64_t seen_by(const keys *y, const tokens *q, int64_t t) /* keys that token t of the block sees at most */
-{
-    return y->extra ? y->n : most(0, least(y->n, q->place + t + 1 - y->key));
 }
 
 /* to[keys][hp] += scale left^T rows, keys i .. i + valid; left [rows][BK]. On the diagonal tokens before key i see none of these keys. */
@@ -187,6 +152,17 @@ static void add_dq(const backward *b, const space *s, const keys *y, const token
         }
 }
 
+static const backward_ways in_f32 = {pack_tokens, load_keys, meet, add_dq};
+
+static const backward_ways *way(const cpu_call *c) { return c->compute == CPU_BF16 ? K(attention_grad_bf16) : &in_f32; }
+
+static void begin_keys(const backward *b, const space *s, const keys *y)
+{
+    memset(s->dk, 0, (size_t)(BK * b->a.hp) * sizeof(float));
+    memset(s->dv, 0, (size_t)(BK * b->a.hp) * sizeof(float));
+    b->how->load_keys(&b->a, s, y);
+}
+
 static void wait_for(const atomic_int *done, int32_t block)
 {
     for (int spins = 0; atomic_load_explicit(done, memory_order_acquire) <= block; spins++) {
@@ -206,10 +182,10 @@ static void all_rows(const backward *b, const space *s, const keys *y, int64_t s
         for (int64_t g = 0; g < a->group; g += HEADS_MOST) {
             tokens q = {.t0 = p.first + at, .nq = least(BQ, p.rows - at), .place = at, .head = y->head * a->group + g, .heads = least(HEADS_MOST, a->group - g)};
             q.packed = (b->row_first[sequence] + i) * a->n + q.head;
-            meet(b, s, y, &q);
+            b->how->meet(b, s, y, &q);
             if (!b->dq) continue;
             if (before && g == 0) wait_for(before, (int32_t)i);
-            add_dq(b, s, y, &q, first_keys);
+            b->how->add_dq(b, s, y, &q, first_keys);
         }
         if (after) atomic_store_explicit(after, (int32_t)i + 1, memory_order_release);
     }
@@ -230,7 +206,7 @@ static void extra_unit(void *ctx, int64_t head, int thread)
     for (int64_t j = 0; j < a->m; j += BK) {
         const int64_t at = j * a->kv_width + head * a->h;
         const keys y = {a->k_extra + at, a->v_extra + at, least(BK, a->m - j), 0, head, 1};
-        load_keys(a, &s, &y);
+        begin_keys(b, &s, &y);
         for (int64_t q = 0; q < a->S; q++) all_rows(b, &s, &y, q, 0, (span_of(a, q).rows + BQ - 1) / BQ, j == 0, NULL, NULL);
         store_keys(a, &y, s.dk, b->dk_extra, j);
         store_keys(a, &y, s.dv, b->dv_extra, j);
@@ -248,7 +224,7 @@ static void own_unit(void *ctx, int64_t index, int thread)
     const space s = space_of(a, a->call->scratch + thread * a->call->scratch_bytes);
     const keys y = {a->k + at, a->v + at, least(BK, p.rows - key), key, head, 0};
     const int64_t end = a->window ? least(p.rows, key + y.n - 1 + a->window) : p.rows;
-    load_keys(a, &s, &y);
+    begin_keys(b, &s, &y);
     all_rows(b, &s, &y, block[0], key / BQ, (end + BQ - 1) / BQ, 0, block[1] ? &b->done[index - a->kv] : NULL, &b->done[index]);
     store_keys(a, &y, s.dk, b->dk, p.first + key);
     store_keys(a, &y, s.dv, b->dv, p.first + key);
@@ -258,11 +234,15 @@ static void own_unit(void *ctx, int64_t index, int thread)
 static int64_t lay_out(backward *b, char *work)
 {
     const attention *a = &b->a;
-    const int64_t token_blocks = blocks_most(a->T, a->S, BQ), key_blocks = blocks_most(a->T, a->S, BK), packed = round_up(token_blocks * a->n * PAD * a->h * 4, 64);
+    const int64_t token_blocks = blocks_most(a->T, a->S, BQ), key_blocks = blocks_most(a->T, a->S, BK), blocks = token_blocks * a->n * PAD * 4;
+    const int pairs = b->how != &in_f32;
+    const int64_t packed = round_up(blocks * (pairs ? pairs_of(a->h) : a->h), 64), rows = pairs ? round_up(blocks / 2 * a->hp, 64) : 0;
     int64_t at = 0;
     b->delta = (float *)(void *)(work + at), at += round_up(a->T * a->n * 4, 64);
     b->q_packed = (float *)(void *)(work + at), at += packed;
     b->dy_packed = (float *)(void *)(work + at), at += packed;
+    b->q_rows = (uint32_t *)(void *)(work + at), at += rows;
+    b->dy_rows = (uint32_t *)(void *)(work + at), at += rows;
     b->rows = (int32_t(*)[2])(void *)(work + at), at += token_blocks * 8;
     b->a.blocks = (int32_t(*)[2])(void *)(work + at), at += key_blocks * 8;
     b->row_first = (int32_t *)(void *)(work + at), at += round_up(a->S * 4, 64);
@@ -299,6 +279,7 @@ static graft_status run(cpu_call *c)
 {
     backward b = {.a = attention_of(c), .o = c->in[6].data, .lse = c->in[7].data, .dy = c->in[8].data};
     const attention *a = &b.a;
+    b.how = way(c);
     float *outs[5];
     for (int i = 0; i < 5; i++) outs[i] = c->out[i].on ? c->out[i].data : NULL;
     b.dq = outs[0], b.dk = outs[1], b.dv = outs[2], b.dk_extra = outs[3], b.dv_extra = outs[4];
@@ -316,6 +297,7 @@ static void room(const cpu_call *c, int threads, cpu_room *r)
 {
     (void)threads;
     backward b = {.a = attention_of(c)};
+    b.how = way(c);
     r->work = lay_out(&b, NULL);
     r->scratch = scratch_floats(b.a.h, b.a.hp) * (int64_t)sizeof(float);
 }

@@ -1,91 +1,16 @@
-/* bf16.c - matrix products of numbers rounded to bf16, summed in f32 (AVX512_BF16's dot product of pairs). A panel holds pairs of k:
- *
- *   B [k / 2][NR][2]     A [k / 2][MR][2]     acc[i][j] += a[i][2p] b[2p][j] + a[i][2p + 1] b[2p + 1][j]
- *
- * Rounding is to nearest even, while packing. An odd k ends with a zero. Operands in f32 and bf16 are packed directly, others by way of f32. */
-#include "gemm.h"
+/* bf16.c - matrix products of numbers rounded to bf16, summed in f32 (pairs.h). A panel holds pairs of k: B [k / 2][NR][2], A [k / 2][MR][2].
+ * Operands in f32 and bf16 are rounded and packed directly, others by way of f32. */
+#include "pairs.h"
 
 #if defined(__AVX512BF16__)
 
-enum { PAIRS = 16,    /* in a vector */
-       AHEAD = 128 }; /* elements that packing along lines asks for in advance */
-
-INLINE __m512i rounded(vf low, vf high) { return (__m512i)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low); }
-
-/* 32 elements from i, or the first n of them and zeros. */
-INLINE __m512i elements(const void *x, int64_t i, int64_t n, graft_dtype t)
-{
-    if (t == GRAFT_BF16) return n >= 32 ? _mm512_loadu_si512((const uint16_t *)x + i) : _mm512_maskz_loadu_epi16((__mmask32)((1u << n) - 1u), (const uint16_t *)x + i);
-    const float *f = (const float *)x + i;
-    if (n >= 32) return rounded(v_load(f), v_load(f + VW));
-    return n > VW ? rounded(v_load(f), v_load_n(f + VW, n - VW)) : n == VW ? rounded(v_load(f), (vf){0})
-                                                                           : rounded(v_load_n(f, n), (vf){0});
-}
-
-/* 16 elements of each of two rows, side by side: a0 b0 a1 b1 ... */
-INLINE __m512i zipped(__m512i both)
-{
-    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-    return _mm512_permutexvar_epi16(order, both);
-}
-
-INLINE __m512i row_pair(const void *x, int64_t i, int64_t ld, int64_t n, int two, graft_dtype t)
-{
-    if (t == GRAFT_BF16) {
-        const __mmask16 some = (__mmask16)(n >= 16 ? 0xffffu : (1u << n) - 1u);
-        const __m256i a = _mm256_maskz_loadu_epi16(some, (const uint16_t *)x + i), b = two ? _mm256_maskz_loadu_epi16(some, (const uint16_t *)x + i + ld) : _mm256_setzero_si256();
-        return zipped(_mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1));
-    }
-    const float *f = (const float *)x + i;
-    const vf a = n >= VW ? v_load(f) : v_load_n(f, n), b = !two ? (vf){0} : n >= VW ? v_load(f + ld)
-                                                                                    : v_load_n(f + ld, n);
-    return zipped(rounded(a, b));
-}
-
-INLINE void keep_pairs(uint32_t *to, __m512i v, int64_t n)
-{
-    if (n >= PAIRS) _mm512_storeu_si512(to, v);
-    else _mm512_mask_storeu_epi32(to, (__mmask16)((1u << n) - 1u), v);
-}
-
-/* `lines` (<= width) lines of k elements, line l at element o + l * ld; missing lines are zeros. */
-INLINE void pack_lines(const void *x, int64_t o, int64_t ld, graft_dtype t, int64_t lines, int64_t k, uint32_t *out, int width)
-{
-    const int64_t bytes = t == GRAFT_BF16 ? 2 : 4;
-    for (int first = 0; first < width; first += PAIRS) {
-        const int64_t here = least(PAIRS, lines - first), keep = least(PAIRS, width - first);
-        for (int64_t p = 0; p < k; p += 32) {
-            const int64_t n = least(32, k - p), pairs = (n + 1) / 2;
-            vf r[VW];
-            for (int64_t i = 0; i < here; i++) __builtin_prefetch((const char *)x + bytes * (o + (first + i) * ld + p + AHEAD));
-            if (here == PAIRS && n == 32) {
-                UNROLL for (int i = 0; i < PAIRS; i++) r[i] = (vf)elements(x, o + (first + i) * ld + p, 32, t);
-            } else {
-                for (int i = 0; i < PAIRS; i++) r[i] = i < here ? (vf)elements(x, o + (first + i) * ld + p, n, t) : (vf){0};
-            }
-            v_transpose(r);
-            uint32_t *to = out + p / 2 * width + first;
-            if (keep == PAIRS && pairs == PAIRS) {
-                UNROLL for (int i = 0; i < PAIRS; i++) _mm512_storeu_si512(to + i * width, (__m512i)r[i]);
-            } else {
-                for (int64_t i = 0; i < pairs; i++) keep_pairs(to + i * width, (__m512i)r[i], keep);
-            }
-        }
-    }
-}
-
-/* k rows of `lines` neighbours, row p at element o + p * ld; missing columns are zeros. */
-INLINE void pack_rows(const void *x, int64_t o, int64_t ld, graft_dtype t, int64_t lines, int64_t k, uint32_t *out, int width)
-{
-    for (int64_t p = 0; p < k; p += 2, out += width)
-        for (int first = 0; first < width; first += PAIRS) keep_pairs(out + first, row_pair(x, o + p * ld + first, ld, most(0, lines - first), p + 1 < k, t), width - first);
-}
+enum { AHEAD = 128 }; /* elements that packing along lines asks for in advance */
 
 #define PACK_TYPED(name, type, width)                                                                                                      \
     static __attribute__((noinline)) void name(const void *x, int64_t o, int64_t ld, int by_rows, int64_t lines, int64_t k, uint32_t *out) \
     {                                                                                                                                      \
-        if (by_rows) pack_rows(x, o, ld, type, lines, k, out, width);                                                                      \
-        else pack_lines(x, o, ld, type, lines, k, out, width);                                                                             \
+        if (by_rows) pair_rows(x, o, ld, type, most(0, lines), k, out, width);                                                             \
+        else pair_lines(x, o, ld, type, lines, k, out, width, AHEAD);                                                                      \
     }
 PACK_TYPED(b_of_f32, GRAFT_F32, NR)
 PACK_TYPED(b_of_bf16, GRAFT_BF16, NR)
@@ -163,34 +88,14 @@ static void pack_a(const gemm *g, int64_t i0, int64_t i1, int64_t k0, int64_t kc
     }
 }
 
-INLINE void multiply(int rows, int valid, int64_t n, int64_t pairs, const uint32_t *a, const uint32_t *b, float alpha, float *c, int64_t ldc, const float *base, int64_t ldbase)
-{
-    vf acc[MR][NV] = {{{0}}};
-    for (int64_t p = 0; p < pairs; p++, a += MR, b += NR) {
-        __m512bh row[NV];
-        UNROLL for (int j = 0; j < NV; j++) row[j] = (__m512bh)_mm512_loadu_si512(b + j * PAIRS);
-        UNROLL for (int i = 0; i < MR; i++)
-        {
-            if (i >= rows) continue;
-            const __m512bh x = (__m512bh)_mm512_set1_epi32((int)a[i]);
-            UNROLL for (int j = 0; j < NV; j++) acc[i][j] = (vf)_mm512_dpbf16_ps((__m512)acc[i][j], x, row[j]);
-        }
-    }
-    tile_finish(rows, valid, n, acc, alpha, c, ldc, base, ldbase);
-}
-
-static __attribute__((noinline)) void column(const gemm *g, float alpha, int64_t i0, int64_t i1, int64_t j, int64_t n, int64_t kc, const void *a_, const void *b, int first)
+static __attribute__((noinline)) void column(const gemm *g, float alpha, int64_t i0, int64_t i1, int64_t j, int64_t n, int64_t kc, const void *a_, const void *b_, int first)
 {
     const float *base = first ? g->base : g->c;
-    const uint32_t *a = a_;
+    const uint32_t *a = a_, *b = b_;
     const int64_t ldbase = first ? g->ldbase : g->ldc, pairs = (kc + 1) / 2;
     for (int64_t i = i0; i < i1; i += MR, a += pairs * MR) {
-        const int valid = (int)least(MR, i1 - i);
-        float *c = g->c + i * g->ldc + j;
         const float *to_add = base ? base + i * ldbase + j : NULL;
-        if (valid > 2 * MR_STEP) multiply(MR, valid, n, pairs, a, b, alpha, c, g->ldc, to_add, ldbase);
-        else if (valid > MR_STEP) multiply(2 * MR_STEP, valid, n, pairs, a, b, alpha, c, g->ldc, to_add, ldbase);
-        else multiply(MR_STEP, valid, n, pairs, a, b, alpha, c, g->ldc, to_add, ldbase);
+        pair_tile(least(MR, i1 - i), n, pairs, a, 1, MR, b, NR, (pieces){1, 0, 0}, alpha, g->c + i * g->ldc + j, g->ldc, to_add, ldbase);
     }
 }
 
