@@ -6,7 +6,7 @@ option(GRAFT_FP16_MODEL "products in fp16 where the processor has none, slowly" 
 find_package(Threads REQUIRED)
 function(cpu_library name isa flags)
     add_library(${name} OBJECT ${ARGN})
-    target_compile_options(${name} PRIVATE $<TARGET_PROPERTY:plugin_cpu,COMPILE_OPTIONS> -O3 -fno-math-errno -fno-trapping-math ${flags})
+    target_compile_options(${name} PRIVATE $<TARGET_PROPERTY:plugin_cpu,COMPILE_OPTIONS> -O3 -falign-loops=64 -fno-math-errno -fno-trapping-math ${flags})
     target_compile_definitions(${name} PRIVATE _GNU_SOURCE CPU_ISA=${isa})
     target_include_directories(${name} PRIVATE ${folder} $<TARGET_PROPERTY:plugin_cpu,INCLUDE_DIRECTORIES>)
     set_target_properties(${name} PROPERTIES POSITION_INDEPENDENT_CODE ON)

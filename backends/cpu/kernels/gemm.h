@@ -127,6 +127,22 @@ INLINE void tile_finish(int rows, int valid, int64_t n, vf acc[MR][NV], float al
         }
 }
 
+/* Asks for the lines of C that a tile will read or write when its sum is done. */
+INLINE void tile_ask(int valid, float *c, int64_t ldc, const float *base, int64_t ldbase)
+{
+#if !defined(__AVX2__) /* a plain processor's tile is read in a moment */
+    (void)valid, (void)c, (void)ldc, (void)base, (void)ldbase;
+    return;
+#endif
+    for (int i = 0; i < valid; i++) {
+        UNROLL for (int j = 0; j < NR; j += 16)
+        {
+            if (base) __builtin_prefetch(base + i * ldbase + j);
+            if (base != c) __builtin_prefetch(c + i * ldc + j, 1);
+        }
+    }
+}
+
 /* The sum over k in `parts` pieces: piece p at a + p * a_next, b + p * b_next. */
 typedef struct pieces {
     int64_t parts, a_next, b_next;
@@ -135,6 +151,7 @@ typedef struct pieces {
 INLINE void tile_rows(int rows, int valid, int64_t n, int64_t k, const float *a, int64_t ai, int64_t ak, const float *b, int64_t ldb, pieces more, float alpha, float *c, int64_t ldc, const float *base, int64_t ldbase)
 {
     vf acc[MR][NV] = {{{0}}};
+    tile_ask(valid, c, ldc, base, ldbase);
     tile_sum(rows, k, a, ai, ak, b, ldb, acc);
     for (int64_t p = 1; p < more.parts; p++) tile_sum(rows, k, a + p * more.a_next, ai, ak, b + p * more.b_next, ldb, acc);
     tile_finish(rows, valid, n, acc, alpha, c, ldc, base, ldbase);

@@ -101,6 +101,7 @@ INLINE void pair_sum(int rows, int64_t pairs, const uint32_t *a, int64_t ai, int
 INLINE void pair_tile_rows(int rows, int valid, int64_t n, int64_t pairs, const uint32_t *a, int64_t ai, int64_t ak, const uint32_t *b, int64_t ldb, pieces more, float alpha, float *c, int64_t ldc, const float *base, int64_t ldbase)
 {
     vf acc[MR][NV] = {{{0}}};
+    tile_ask(valid, c, ldc, base, ldbase);
     for (int64_t p = 0; p < more.parts; p++) pair_sum(rows, pairs, a + p * more.a_next, ai, ak, b + p * more.b_next, ldb, acc);
     tile_finish(rows, valid, n, acc, alpha, c, ldc, base, ldbase);
 }
