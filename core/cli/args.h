@@ -76,6 +76,8 @@ graft_status graft_args_check(const graft_args *x, int without_data, graft_error
 void graft_env_say(void);
 graft_log_level graft_env_verbosity(void);
 
+/* err says that a key is missing or wrong: when an unknown key is nearest to it, err says that instead. */
+void graft_args_mistyped(const graft_args *x, graft_error *err);
 /* Fails: "unknown key 'lerning_rate', did you mean 'learning_rate'?" */
 graft_status graft_args_unknown(const char *place, const char *key, graft_error *err);
 

@@ -67,14 +67,19 @@ static int is_default(const graft_arg *arg, const graft_json *v)
     }
 }
 
-graft_status graft_args_unknown(const char *place, const char *key, graft_error *err)
+static const char *near_to(const char *key)
 {
     size_t n, at = 0;
     const graft_arg_group *g = graft_arg_groups(&n);
     const char *names[512];
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < g[i].n && at < sizeof names / sizeof *names; k++) names[at++] = g[i].args[k].name;
-    const char *near = graft_nearest(key, names, at);
+    return graft_nearest(key, names, at);
+}
+
+graft_status graft_args_unknown(const char *place, const char *key, graft_error *err)
+{
+    const char *near = near_to(key);
     if (near) return graft_fail(err, GRAFT_BAD_INPUT, place, "unknown key '%s', did you mean '%s'?", key, near);
     return graft_fail(err, GRAFT_BAD_INPUT, place, "unknown key '%s', expected a key of LLaMA-Factory, of graft or of a plugin in use", key);
 }
@@ -84,6 +89,17 @@ static const char *where_of(const graft_args *x, const graft_json *v, char *room
     if (!v->line) return "command line";
     snprintf(room, bytes, "%s:%d:%d", graft_config_name(graft_args_config(x)), (int)v->line, (int)v->column);
     return room;
+}
+
+void graft_args_mistyped(const graft_args *x, graft_error *err)
+{
+    char room[512];
+    for (const graft_json *m = graft_args_object(x)->child; m; m = m->next) {
+        const char *near = graft_arg_find(m->key) || graft_config_was_read(graft_args_config(x), m->key) ? NULL : near_to(m->key);
+        if (!near || strcmp(near, err->where) != 0) continue;
+        graft_args_unknown(where_of(x, m, room, sizeof room), m->key, err);
+        return;
+    }
 }
 
 static void warn(graft_str *list, const char *what)

@@ -66,7 +66,9 @@ static graft_status run(graft_cli *c, int n, char *const *words, graft_error *er
     if (s) return s;
     c->words = graft_args_words(c->args, &c->n_words);
     c->json = graft_args_flag(c->args, "json");
-    return c->command->run(c, err);
+    s = c->command->run(c, err);
+    if (s == GRAFT_BAD_INPUT) graft_args_mistyped(c->args, err);
+    return s;
 }
 
 int graft_cli_main(int n, char *const *words, FILE *out, FILE *err)

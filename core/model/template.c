@@ -261,7 +261,7 @@ static graft_status ids_of(const graft_template *t, const graft_tokenizer *tok, 
                                                                                                             : graft_tokenizer_id(tok, u->text);
         if (id >= 0) status = graft_ids_add(&v, &id, 1, err);
         else if (u->kind == GRAFT_UNIT_TOKEN)
-            status = graft_fail(err, GRAFT_BAD_INPUT, NULL, "template \"%s\" needs the token \"%s\", which the tokenizer does not have; choose the template of this model or add the token with add_special_tokens", t->name, u->text);
+            status = graft_fail(err, GRAFT_BAD_INPUT, NULL, "template \"%s\" needs the token \"%s\", which the tokenizer does not have; choose the template of this model, or leave template out to take its own", t->name, u->text);
     }
     *n = v.n;
     *ids = graft_arena_alloc(a, (v.n + 1) * sizeof **ids);

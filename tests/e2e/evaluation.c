@@ -106,6 +106,8 @@ START_TEST(evaluate_and_predict)
     expect_in("out/all_results.json", "\"train_loss\"");
     graft_free(lines);
     graft_free(after);
+    expect_status(1, graft("train", "--model_name_or_pth", "x", "--dataset", "small"));
+    expect_said(said_err, "unknown key 'model_name_or_pth', did you mean 'model_name_or_path'?");
     expect_status(1, graft("train", in_world("rate.yaml"), "do_train=false"));
     expect_said(said_err, "do_train: false leaves nothing to do");
 }
