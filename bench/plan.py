@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""bench/plan.py [METHOD ...] - what `graft plan` predicts against the peak memory of the training process (VmHWM).
+"""bench/plan.py [METHOD ...] | --model FAMILY FOLDER - what `graft plan` predicts against the peak memory of the training process (VmHWM).
 
 Every method x 3 models (the shapes of SmolLM2-135M and Qwen2.5-0.5B and a small Phi-3, random weights, made here) x 3 budgets: all that is wanted, and that less 40 % and 70 % of the
-activations. One line a run, the worst last. BUILD: the build folder. MODELS: some of them, by family. LENGTH: tokens of a sample. TABLE: a file for the rows as Markdown, PLOT: one for an SVG of the errors."""
+activations. One line a run, the worst last. BUILD: the build folder. MODELS: some of them, by family. LENGTH: tokens of a sample. --model only writes one of
+the models to FOLDER/FAMILY, for bench/train_vs_peft. TABLE: a file for the rows as Markdown, PLOT: one for an SVG of the errors."""
 import json, math, os, pathlib, shutil, subprocess, sys, tempfile
 
 here = pathlib.Path(__file__).resolve().parent.parent
@@ -93,6 +94,9 @@ def peak(words):
 
 
 def main():
+    if sys.argv[1:2] == ["--model"]:
+        model(pathlib.Path(sys.argv[3]), sys.argv[2], *SHAPES[sys.argv[2]])
+        return
     methods = sys.argv[1:] or list(json.loads((here / "registry.json").read_text())["methods"])
     worst, rows = ("", 0.0), []
     with tempfile.TemporaryDirectory() as name:
