@@ -1,21 +1,20 @@
 #!/usr/bin/env python3
 """bench/curves/gradients.py FOLDER [TYPE ...] - gradients of graft's products in bf16 (fp16) beside torch's under autocast, against torch in float64.
 
-One batch of text (pre-training), every weight of the model at FOLDER (float32 files). graft's gradients are what one step of SGD takes off the weights. A line a group of tensors:
-relative error (norm of the difference over the norm) and 1 - cosine of each; "signs" is the cosine of what Adam's first update makes of them, which is little more
-than their signs, and "loss after" the batch's loss in f32 after such an update at Adam's rate ADAM (1e-3: no warm-up). The last column is float32's gradient with
-normal noise as large as graft's error in the first TYPE that is not f32, element by element of each tensor: what error of that size does, whatever its source. Needs torch, transformers, safetensors. BUILD: the build folder; LENGTH 128, BATCH 4."""
+One batch of text (pre-training), every weight of the model at FOLDER (float32 files). graft's gradients are what one step of SGD takes off the weights. A line a
+group of tensors: relative error (norm of the difference over the norm) and 1 - cosine of each; "signs" is the cosine of what Adam's first update makes of them,
+which is little more than their signs, and "loss after" the batch's loss in f32 after such an update at Adam's rate ADAM (1e-3: no warm-up).
+Needs torch, transformers, safetensors. BUILD: the build folder; LENGTH 128, BATCH 4."""
 import json, os, pathlib, re, subprocess, sys, tempfile
 
 import torch, transformers
-
-transformers.utils.logging.disable_progress_bar()
 from safetensors.torch import load_file
 
 here = pathlib.Path(__file__).resolve().parent.parent.parent
 build = pathlib.Path(os.environ.get("BUILD", here / "build"))
 length, batch, rate = int(os.environ.get("LENGTH", "128")), int(os.environ.get("BATCH", "4")), 1e3
 folder, types = pathlib.Path(sys.argv[1]).resolve(), sys.argv[2:] or ["f32", "bf16"]
+transformers.utils.logging.disable_progress_bar()
 torch.set_num_threads(int(os.environ.get("THREADS", "1")))
 
 
@@ -73,11 +72,6 @@ def named(got, name):
     return got[name] if name in got else got[name.removeprefix("transformer.")]
 
 
-def noisy(exact, like):
-    torch.manual_seed(1)
-    return {k: e + torch.randn_like(e) * (named(like, k) - e).pow(2).mean().sqrt() for k, e in exact.items()}
-
-
 def signs(exact, got):
     both = [(adam(e).flatten(), adam(named(got, k)).flatten()) for k, e in exact.items()]
     return (sum((a @ b).item() for a, b in both)) / (sum((a @ a).item() for a, _ in both) * sum((b @ b).item() for _, b in both)) ** 0.5
@@ -108,9 +102,6 @@ for kind in types:
 found["torch f32"] = theirs(torch.float32, ids)
 found["torch autocast bf16"] = theirs(torch.float32, ids, torch.bfloat16)
 found["torch pure bf16"] = theirs(torch.bfloat16, ids)
-low = next((k for k in types if k != "f32"), None)
-if low:
-    found["f32 and noise"] = (exact_loss, noisy(exact, found["graft " + low][1]))
 print(f"loss in float64 {exact_loss:.6f}; " + ", ".join(f"{n} {l - exact_loss:+.2e}" for n, (l, _) in found.items()))
 tables = {n: compare(exact, g) for n, (_, g) in found.items()}
 print(f"{'relative error, 1 - cosine':44}" + "".join(f"{n:>24}" for n in found))

@@ -5,9 +5,10 @@ lora     MODEL (a folder of SmolLM2-135M) with LoRA on all linear layers, instru
 scratch  a GPT-2 of 17 M parameters (LayerNorm, GELU, learned positions, biases), random weights made here, pre-trained: nothing is yet learned, updates are large
 full     MODEL, every weight trained
 
-A seed decides the order of the samples and what LoRA starts from, so runs of one seed differ in arithmetic alone. Each finished run is a file
-WORK/CASE/TYPE-SEED.jsonl, so a call that was stopped goes on where it was, and a type that one machine lacks can be added on another. Results depend neither on the
-machine's load nor on the number of threads. Writes WORK/curves.md and WORK/CASE.svg from the files there.
+Types: f32, bf16, fp16, and split: f32 with each batch in two parts, which are the same sums in another order (scratch alone has batches of two): what it differs
+from f32 is rounding to f32, made large by training itself. A seed decides the order of the samples and what LoRA starts from, so runs of one seed differ in
+arithmetic alone. Each finished run is a file WORK/CASE/TYPE-SEED.jsonl, so a call that was stopped goes on where it was, and a type that one machine lacks can be
+added on another. Results depend neither on the machine's load nor on the number of threads. Writes WORK/curves.md and WORK/CASE.svg from the files there.
 Environment: BUILD the build folder; BUILD_FP16 one whose cpu backend has fp16, where BUILD's has not (cmake -DGRAFT_FP16_MODEL=ON); CASES, TYPES, SEEDS lists with
 commas; STEPS 500."""
 import array, json, os, pathlib, random, shutil, subprocess, sys
@@ -15,7 +16,7 @@ import array, json, os, pathlib, random, shutil, subprocess, sys
 here = pathlib.Path(__file__).resolve().parent.parent.parent
 fixtures = here / "tests" / "fixtures"
 STEPS, SMOOTH, HELD_OUT = int(os.environ.get("STEPS", "500")), 50, 50
-TYPES = os.environ.get("TYPES", "f32,bf16,fp16").split(",")
+TYPES = os.environ.get("TYPES", "f32,bf16,fp16,split").split(",")
 SEEDS = [int(s) for s in os.environ.get("SEEDS", "1,2,3").split(",")]
 CASES = {
     "lora": ("SmolLM2-135M, LoRA", "stage: sft\ntemplate: smollm2\nfinetuning_type: lora\nlora_rank: 8\nlora_target: all\nlearning_rate: 3.0e-4\nper_device_train_batch_size: 1\n"),
@@ -83,13 +84,18 @@ def scratch_model(work, d=256, layers=6, heads=4, positions=128, vocab=49152):
 # ---- running ----------------------------------------------------------------------------------------------------------------------------------------
 def run(work, case, model, kind, seed):
     """One run, unless its file is there. False: the type is not to be had here."""
+    if kind == "split" and "train_batch_size: 2" not in CASES[case][1]:
+        return False
     to = work / case / f"{kind}-{seed}.jsonl"
     if to.exists():
         return True
     out = work / case / f"{kind}-{seed}.out"
     stage = "pt" if case == "scratch" else "sft"
     config = work / case / f"{kind}-{seed}.yaml"
-    config.write_text(CASES[case][1] + COMMON + f"model_name_or_path: {model}\ndataset_dir: {work / 'data'}\ndataset: {stage}_train\neval_dataset: {stage}_held\nmax_steps: {STEPS}\neval_steps: {STEPS // 2}\ncompute: {kind}\nseed: {seed}\noutput_dir: {out}\n")
+    rules = CASES[case][1] + COMMON
+    if kind == "split":
+        rules = rules.replace("train_batch_size: 2", "train_batch_size: 1").replace("accumulation_steps: 1", "accumulation_steps: 2")
+    config.write_text(rules + f"model_name_or_path: {model}\ndataset_dir: {work / 'data'}\ndataset: {stage}_train\neval_dataset: {stage}_held\nmax_steps: {STEPS}\neval_steps: {STEPS // 2}\ncompute: {'f32' if kind == 'split' else kind}\nseed: {seed}\noutput_dir: {out}\n")
     build = pathlib.Path(os.environ.get("BUILD", here / "build"))
     if kind == "fp16" and os.environ.get("BUILD_FP16"):
         build = pathlib.Path(os.environ["BUILD_FP16"])
@@ -125,7 +131,8 @@ def mean(v):
 
 
 def sd(v):
-    return (sum((x - mean(v)) ** 2 for x in v) / (len(v) - 1)) ** 0.5 if len(v) > 1 else float("nan")
+    """nan of one value, and of equal ones: no measure of anything"""
+    return (sum((x - mean(v)) ** 2 for x in v) / (len(v) - 1)) ** 0.5 or float("nan") if len(v) > 1 else float("nan")
 
 
 def columns(curves):
@@ -134,7 +141,7 @@ def columns(curves):
 
 def compare(runs):
     """A row a type: final training loss and held-out loss, mean and sd over seeds; how far its mean curve leaves f32's, in units of the sd of f32's seeds
-    (pooled over the steps); the same for the held-out loss at the end; and the largest difference between two runs of one seed."""
+    (pooled over the steps); the same for the held-out loss at the end; and the difference of each seed's run from f32's."""
     rows, base = [], runs.get("f32")
     for kind, of in runs.items():
         curves = {s: smoothed(losses) for s, (losses, _) in of.items()}
@@ -147,22 +154,24 @@ def compare(runs):
             apart = [abs(mean(a) - mean(b)) for a, b in zip(columns([curves[s] for s in both]), columns([theirs[s] for s in both]))]
             row["apart"] = max(apart[SMOOTH:]) / spread
             row["held_apart"] = abs(mean([held[s] - base[s][1][-1][1] for s in both])) / sd([h[-1][1] for _, h in base.values()])
-            row["paired"] = max(abs(curves[s][-1] - theirs[s][-1]) for s in both)
-            row["held_paired"] = max(abs(held[s] - base[s][1][-1][1]) for s in both)
+            row["paired"] = [curves[s][-1] - theirs[s][-1] for s in both]
+            row["held_paired"] = [held[s] - base[s][1][-1][1] for s in both]
         rows.append(row)
     return rows
 
 
 def table(results):
-    out = ["| case | type | seeds | training loss, last %d of %d updates | held-out loss | type against f32, same seeds: mean curve leaves f32's by at most | held-out loss by | runs of one seed differ at the end by, training / held-out |" % (SMOOTH, STEPS), "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
+    out = ["| case | type | seeds | training loss, last %d of %d updates | held-out loss | type against f32, same seeds: mean curve leaves f32's by at most | held-out loss by | each seed at the end, training; held out |" % (SMOOTH, STEPS), "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |"]
     for case, rows in results.items():
         for r in rows:
-            apart = ["%.2f sd of seeds" % r["apart"], "%.2f sd" % r["held_apart"], "%.4f / %.4f" % (r["paired"], r["held_paired"])] if "apart" in r else ["", "", ""]
-            out.append("| %s | %s | %d | %.4f ± %.4f | %.4f ± %.4f | %s |" % (CASES[case][0], r["type"], r["seeds"], r["train"], r["train_sd"], r["held"], r["held_sd"], " | ".join(apart)))
+            apart = ["%.2f sd of seeds" % r["apart"], "%.2f sd" % r["held_apart"], "; ".join(" ".join("%+.4f" % d for d in r[k]) for k in ("paired", "held_paired"))] if "apart" in r else ["", "", ""]
+            of = ["%.4f" % r[k] + (" ± %.4f" % r[k + "_sd"] if r["seeds"] > 1 else "") for k in ("train", "held")]
+            out.append("| %s | %s | %d | %s |" % (CASES[case][0], NAMES.get(r["type"], r["type"]), r["seeds"], " | ".join(of + apart)))
     return "\n".join(out) + "\n"
 
 
-COLOURS = {"f32": "#333333", "bf16": "#d1495b", "fp16": "#2563a8"}
+NAMES = {"split": "f32 by halves"}
+COLOURS = {"f32": "#333333", "bf16": "#d1495b", "fp16": "#2563a8", "split": "#8a8a2a"}
 
 
 def plot(case, runs, rows):
@@ -187,8 +196,13 @@ def plot(case, runs, rows):
             svg.append(f'<path d="{path(y, one)}" fill="none" stroke="{COLOURS[k]}" stroke-width=".6" opacity=".55"/>')
     for k in runs:
         svg.append(f'<path d="{path(y, means[k])}" fill="none" stroke="{COLOURS[k]}" stroke-width="2"{" stroke-dasharray=%s" % chr(34) + "6 4" + chr(34) if k != "f32" else ""}/>')
-    spread = [sd(list(c)) for c in columns(curves["f32"])] if len(curves.get("f32", [])) > 1 else [0.0] * n
-    away = {k: [a - b for a, b in zip(m, means["f32"])] for k, m in means.items() if k != "f32"}
+    spread = [sd(list(c)) if len(c) > 1 else 0.0 for c in columns(curves["f32"])]
+    away = {}
+    for k in runs:
+        both = [s for s in runs[k] if s in runs["f32"]]
+        if k != "f32" and both:
+            of = [columns([smoothed(runs[t][s][0]) for s in both]) for t in (k, "f32")]
+            away[k] = [mean(a) - mean(b) for a, b in zip(*of)]
     top = 1.1 * max([spread[i] for i in shown] + [abs(d[i]) for d in away.values() for i in shown] + [1e-6])
     z = lambda v: 395 - 60 * v / top
     band = [f"{x(i):.0f} {z(spread[i]):.1f}" for i in shown] + [f"{x(i):.0f} {z(-spread[i]):.1f}" for i in reversed(shown)]
@@ -197,12 +211,12 @@ def plot(case, runs, rows):
         svg.append(f'<text x="56" y="{z(v) + 4:.1f}" text-anchor="end">{v:+.3f}</text>')
     for k, d in away.items():
         svg.append(f'<path d="{path(z, d)}" fill="none" stroke="{COLOURS[k]}" stroke-width="1.5"/>')
-    svg.append('<text x="372" y="328" text-anchor="middle">difference of the means from f32; grey: one standard deviation of f32\'s seeds</text>')
+    svg.append('<text x="372" y="328" text-anchor="middle">difference from f32, mean over the same seeds; grey: one standard deviation of f32\'s seeds</text>')
     for i in range(0, n + 1, 100):
         svg.append(f'<text x="{x(i):.0f}" y="474" text-anchor="middle">{i}</text>')
     for i, k in enumerate(runs):
         r = next(r for r in rows if r["type"] == k)
-        svg.append(f'<path d="M{500} {44 + 16 * i}h22" stroke="{COLOURS[k]}" stroke-width="2"/><text x="528" y="{48 + 16 * i}">{k}: {r["train"]:.3f} at the end, {r["seeds"]} seeds</text>')
+        svg.append(f'<path d="M{440} {44 + 16 * i}h22" stroke="{COLOURS[k]}" stroke-width="2"/><text x="468" y="{48 + 16 * i}">{NAMES.get(k, k)}: {r["train"]:.3f} at the end, {r["seeds"]} seed{"s" if r["seeds"] > 1 else ""}</text>')
     return "\n".join(svg + ['<text x="372" y="490" text-anchor="middle">updates</text>', "</svg>"]) + "\n"
 
 
@@ -225,7 +239,7 @@ def main():
     results = {}
     for case in CASES:
         runs = {}
-        for kind in ("f32", "bf16", "fp16"):
+        for kind in COLOURS:
             found = {int(p.stem.split("-")[1]): read(p) for p in sorted((work / case).glob(f"{kind}-*.jsonl"))}
             if found:
                 runs[kind] = found
