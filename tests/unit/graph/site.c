@@ -133,8 +133,9 @@ START_TEST(methods_compose_in_their_order)
     /* what a hook asks of the checkpoint is the base model's; here the third method trains it */
     const graft_value_info *down = graft_graph_info(g, graft_graph_find(g, "model.layers.0.mlp.adapter.down.weight"));
     ck_assert(down->from_method == -1 && down->trainable && down->start == GRAFT_START_CHECKPOINT);
-    graft_graph_sites(g, &n);
-    ck_assert_int_eq(n, 7 * TINY_LAYERS);
+    const graft_site *all = graft_graph_sites(g, &n);
+    ck_assert_int_eq(n, 1 + 7 * TINY_LAYERS);
+    ck_assert_int_eq(all[0].role, GRAFT_ROLE_EMBED); /* the token table, then the linears */
     graft_graph_changed_sites(g, 0, &n);
     ck_assert_int_eq(n, TINY_LAYERS);
     ck_assert_str_eq(graft_graph_changed_sites(g, 0, &n)[1], "model.layers.1.self_attn.q_proj");
