@@ -119,7 +119,7 @@ static int read_ref(const char *folder, const char *revision, char commit[41])
     char path[4096];
     char *text = NULL;
     size_t bytes = 0;
-    graft_error ignored;
+    graft_error ignored = GRAFT_ERROR_INIT;
     snprintf(path, sizeof path, "%s/refs/%s", folder, revision);
     if (!graft_path_exists(path) || graft_file_read(path, 256, &text, &bytes, &ignored)) return 0;
     snprintf(commit, 41, "%.40s", text);
@@ -158,7 +158,7 @@ static int has(const char *dir, const char *name)
 /* All files that the index of a model in parts names. */
 static int has_parts(const char *dir)
 {
-    graft_error ignored;
+    graft_error ignored = GRAFT_ERROR_INIT;
     const graft_json *index = NULL;
     graft_arena *a = graft_arena_new();
     char *path = graft_path_join(dir, "model.safetensors.index.json");
@@ -170,9 +170,10 @@ static int has_parts(const char *dir)
         before = m->text;
         all = graft_hub_is_inside(m->text) && has(dir, m->text);
     }
+    all = all && map && map->child;
     graft_free(path);
     graft_arena_free(a);
-    return all && map && map->child;
+    return all;
 }
 
 int graft_hub_whole(const char *dir)
