@@ -1,6 +1,7 @@
 /* core/data/hub.c - see hub.h: names, folders, what is there. */
 #include "core/data/hub.h"
 
+#include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/json.h"
 
