@@ -28,13 +28,15 @@ static double member(const graft_backend_rates *r, size_t i)
     return v;
 }
 
-/* The rates of b with that many threads; 0: as many as it takes by itself. */
+/* The rates of b with that many threads; 0: as many as it takes by itself, and these are kept for who asks later. */
 static graft_status measure(graft_cli *c, const graft_candidate *b, int threads, graft_backend_rates *out, graft_error *err)
 {
     graft_device d = {.name = b->backend, .table = b->plugin->table, .info = b->info};
     graft_json *options = graft_json_new(c->arena, GRAFT_JSON_OBJECT);
+    int kept = 0;
+    if (!threads) return graft_rates_of(b, 1, out, &kept, err);
     if (!options) return graft_fail(err, GRAFT_NO_MEMORY, NULL, "out of memory");
-    if (threads) graft_json_put(c->arena, options, "threads", graft_json_int(c->arena, threads));
+    graft_json_put(c->arena, options, "threads", graft_json_int(c->arena, threads));
     graft_status status = d.table->open(b->plugin->self, b->device, graft_config_new(c->arena, "bench", options), &d.dev, err);
     if (!status) status = graft_rates_measure(b, &d, out, err);
     graft_device_close(&d);
@@ -108,7 +110,7 @@ const graft_command graft_command_bench = {
              "       graft bench train --model_name_or_path M [--finetuning_type lora ...] [--compute f32] [--batch 4] [--length 512] [--rounds 5] [--json]\n"
              "       graft bench generate --model_name_or_path M [--compute f32] [--prompt_tokens 512] [--new_tokens 64] [--rounds 5] [--json]\n\n"
              "peak measures every device that is not plain: multiply-adds in f32, in bf16 and fp16 where they are offered, matrix products, memory;\n"
-             "with one thread and with all. train runs whole steps on random tokens, all but one of a sequence labelled; share_of_peak counts the\n"
+             "with one thread and with all. What it finds is kept: with bf16 or fp16 allowed the arithmetic is chosen by it. train runs whole steps on random tokens, all but one of a sequence labelled; share_of_peak counts the\n"
              "model's operations only. generate reads a prompt of random tokens and answers it. Medians of the rounds after a first one.\n\n"
              "  graft bench train --model_name_or_path SmolLM2-135M --finetuning_type lora --lora_rank 8 --lora_target all --compute bf16 --json\n",
     .positional = 1,

@@ -6,6 +6,7 @@
 #include "core/base/log.h"
 #include "core/cli/args_table.h"
 #include "core/cli/pull.h"
+#include "core/graph/rates.h"
 #include "core/model/hold.h"
 
 #include <math.h>
@@ -74,13 +75,28 @@ graft_status graft_session_template(graft_session *s, graft_error *err)
     return status ? status : graft_template_fit(s->chat, s->tokenizer, err);
 }
 
+enum { F32 = 1,
+       BF16 = 2,
+       FP16 = 4 };
+
+/* Of several arithmetics the one that was fastest when this machine was measured (rates.h keeps it; 'graft bench peak' measures anew): two runs choose
+ * the same. f32 stays unless another gains a fifth. What cannot be measured is left to the backend. */
+static uint32_t fastest(const graft_session *s, uint32_t allowed)
+{
+    graft_candidate b;
+    graft_backend_rates r;
+    graft_error unheard = GRAFT_ERROR_INIT;
+    int kept = 0;
+    if (!(allowed & (allowed - 1)) || graft_backend_choose(s->registry, s->device.name, &b, &unheard) || graft_rates_of(&b, 0, &r, &kept, &unheard) || r.flops <= 0.0) return allowed;
+    const double bf16 = allowed & BF16 ? r.bf16 : 0.0, fp16 = allowed & FP16 ? r.fp16 : 0.0, best = bf16 > fp16 ? bf16 : fp16;
+    if (allowed & F32 && best <= 1.2 * r.flops) return F32;
+    return bf16 >= fp16 ? BF16 : FP16;
+}
+
 /* Which arithmetic matrix products may use: `compute` names one; else bf16: true and fp16: true allow the types that are at least as exact, of which the
- * backend takes the fastest here (products in fp16 are summed in f32, which leaves less error than bf16's shorter numbers). */
+ * fastest here is taken (products in fp16 are summed in f32, which leaves less error than bf16's shorter numbers). */
 static graft_status choose_compute(graft_session *s, graft_error *err)
 {
-    enum { F32 = 1,
-           BF16 = 2,
-           FP16 = 4 };
     const char *said = graft_args_text(s->c->args, "compute");
     const uint32_t named = !strcmp(said, "bf16") ? BF16 : !strcmp(said, "fp16") ? FP16
                                                                                 : F32;
@@ -94,8 +110,8 @@ static graft_status choose_compute(graft_session *s, graft_error *err)
     s->device.compute = named;
     if (strcmp(said, "auto") != 0) return GRAFT_OK;
     const int bf16 = graft_args_flag(s->c->args, "bf16"), fp16 = graft_args_flag(s->c->args, "fp16");
-    if (bf16 || fp16) s->device.compute = (F32 | FP16 | (bf16 ? BF16 : 0)) & offered;
-    if ((bf16 || fp16) && s->device.compute == F32) graft_log(GRAFT_LOG_INFO, "%s: true: the backend %s multiplies in f32 alone on this device, which is more exact", bf16 ? "bf16" : "fp16", s->device.name);
+    if (bf16 || fp16) s->device.compute = fastest(s, (F32 | FP16 | (bf16 ? BF16 : 0)) & offered);
+    if ((bf16 || fp16) && s->device.compute == F32) graft_log(GRAFT_LOG_INFO, "%s: true: the backend %s multiplies in f32 on this device, which is more exact and where nothing is faster", bf16 ? "bf16" : "fp16", s->device.name);
     return GRAFT_OK;
 }
 
