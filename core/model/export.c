@@ -10,7 +10,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* What all tensors of one export share: they are written one after the other, so two buffers do, each as large as the largest weight. f32 as it is needs neither. */
+/* What all tensors of one export share: they are written one after the other, so two buffers do, each as large as the largest weight. What in_pieces names needs neither. */
 typedef struct shared {
     const graft_graph *graph;
     const graft_store *store;
@@ -53,12 +53,34 @@ static graft_status fetch(const source *f, const float **from, graft_error *err)
     return GRAFT_OK;
 }
 
+/* Do the pieces of the file follow from those of the store, without a buffer for the whole weight? */
+static int in_pieces(const shared *all, graft_dtype stored, const source *f)
+{
+    return all->dtype == GRAFT_F32 && !f->part.transposed && !f->kept && (stored == GRAFT_F32 || stored == GRAFT_BF16 || stored == GRAFT_F16);
+}
+
+/* n numbers from `first` of the part on, of two bytes each: they are read into the second half of `to` and widened towards its end. */
+static graft_status widen_piece(const source *f, graft_dtype stored, int64_t first, void *to, int64_t n, graft_error *err)
+{
+    char *out = to;
+    const char *half = out + 2 * n;
+    const graft_status status = graft_store_read_part(f->all->store, f->index, 2 * (f->part.first + first), out + 2 * n, 2 * n, err);
+    for (int64_t i = 0; i < n && !status; i++) {
+        uint16_t x;
+        memcpy(&x, half + 2 * i, 2);
+        const float v = stored == GRAFT_BF16 ? graft_bf16_to_f32(x) : graft_f16_to_f32(x);
+        memcpy(out + 4 * i, &v, 4);
+    }
+    return status;
+}
+
 static graft_status read_piece(void *ctx, int64_t offset, void *to, int64_t bytes, graft_error *err)
 {
     const source *f = ctx;
     const shared *all = f->all;
     const float *from;
-    if (all->dtype == GRAFT_F32 && !f->part.transposed && !f->kept && graft_store_shape(all->store, f->index).dtype == GRAFT_F32) return graft_store_read_part(all->store, f->index, 4 * f->part.first + offset, to, bytes, err);
+    const graft_dtype stored = graft_store_shape(all->store, f->index).dtype;
+    if (in_pieces(all, stored, f)) return stored == GRAFT_F32 ? graft_store_read_part(all->store, f->index, 4 * f->part.first + offset, to, bytes, err) : widen_piece(f, stored, offset / 4, to, bytes / 4, err);
     const graft_status status = fetch(f, &from, err);
     if (status) return status;
     if (f->part.transposed) {
@@ -128,7 +150,7 @@ static graft_status collect(shared *all, int owner, const graft_active_method *n
             source rows = {.part = part};
             choose_rows(names, v, &rows);
             if (rows.kept && bytes > all->turned_bytes) all->turned_bytes = bytes;
-            if ((rows.kept || part.transposed || all->dtype != GRAFT_F32 || v->shape.dtype != GRAFT_F32) && bytes > all->largest) all->largest = bytes;
+            if (!in_pieces(all, shape.dtype, &rows) && bytes > all->largest) all->largest = bytes;
             if (part.transposed && 4 * part.elements > all->turned_bytes) all->turned_bytes = 4 * part.elements;
             if (!out) continue;
             source *f = &from[*n];
