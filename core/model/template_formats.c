@@ -413,7 +413,13 @@ static graft_status lfm2_calls(graft_str *out, const graft_call *c, size_t n, gr
             if (v != c[i].arguments->child) graft_str_text(out, ", ");
             graft_str_add(out, v->key, v->key_bytes);
             graft_str_text(out, "=");
-            graft_json_write(out, v, 0, 0);
+            if (v->type != GRAFT_JSON_TEXT) {
+                graft_json_write(out, v, 0, 0);
+                continue;
+            }
+            graft_str_text(out, "\""); /* as it stands: quotes in it are not escaped there */
+            graft_str_add(out, v->text, v->bytes);
+            graft_str_text(out, "\"");
         }
         graft_str_text(out, ")");
     }
