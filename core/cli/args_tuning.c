@@ -129,7 +129,7 @@ static const graft_arg tuning_args[] = {
     {"freeze_vision_tower", GRAFT_ARG_FLAG, "true", NULL, GRAFT_ARG_SAME, "do not train the vision part", "text models only"},
     {"freeze_multi_modal_projector", GRAFT_ARG_FLAG, "true", NULL, GRAFT_ARG_SAME, "do not train the projector", "text models only"},
     {"freeze_language_model", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_SAME, "do not train the language part", "text models only"},
-    {"compute_accuracy", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_LATER, "token accuracy at evaluation", "evaluation gives the loss"},
+    {"compute_accuracy", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_LATER, "token accuracy at evaluation", "evaluation gives the loss; do_predict with predict_with_generate rates answers"},
     {"disable_shuffling", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_ACTS, "keep the sample order", NULL},
     {"early_stopping_steps", GRAFT_ARG_INT, NULL, NULL, GRAFT_ARG_ACTS, "evaluations in a row without a better one before stopping", NULL},
     {"plot_loss", GRAFT_ARG_FLAG, "false", NULL, GRAFT_ARG_ACTS, "draw the loss curve", NULL},
