@@ -7,7 +7,7 @@
 #include <pthread.h>
 #include <sched.h>
 
-enum { SPINS = 4000 }; /* about 50 us: longer than the gap between two instructions of a plan */
+enum { SPINS = 8000 }; /* about 100 us: longer than the gap between two instructions of a plan, or between two tokens of an answer */
 
 struct cpu_pool {
     const graft_host *host;

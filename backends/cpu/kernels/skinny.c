@@ -23,7 +23,9 @@ INLINE void put(const skinny *s, int64_t line, int64_t i, float sum)
     s->g->c[line * s->step_line + i * s->step_count] = s->base ? s->base[line * s->base_line + i * s->base_count] + product : product;
 }
 
-enum { DOTS = 4 }; /* long lines x short lines at once */
+enum { DOTS = 4,                /* long lines x short lines at once */
+       AHEAD = 8192,            /* bytes of the long operand asked for in advance: what memory brings in the time that it takes to answer */
+       UNIT_BYTES = 64 << 10 }; /* of the long operand, about */
 
 INLINE void dots(const skinny *s, int rows, int count, int64_t line, int64_t i, graft_dtype t)
 {
@@ -60,7 +62,7 @@ INLINE void dots_one(const skinny *s, int64_t line, graft_dtype t)
         const vf y0 = v_load(s->y + p), y1 = v_load(s->y + p + VW);
         UNROLL for (int r = 0; r < DOTS; r++)
         {
-            if (t != GRAFT_F32) __builtin_prefetch((const char *)s->x + stored_bytes(t, (line + r + DOTS) * s->ldx + p)); /* as in dots_blocks; f32 gains nothing */
+            if (t != GRAFT_F32) __builtin_prefetch((const char *)s->x + stored_bytes(t, (line + r) * s->ldx + p) + AHEAD); /* f32 gains nothing */
             acc[r][0] = v_fma(vector_of(s->x, (line + r) * s->ldx + p, t), y0, acc[r][0]);
             acc[r][1] = v_fma(vector_of(s->x, (line + r) * s->ldx + p + VW, t), y1, acc[r][1]);
         }
@@ -145,7 +147,7 @@ INLINE void dots_nibbles(const skinny *s, int64_t line, graft_dtype t)
         UNROLL for (int r = 0; r < DOTS; r++)
         {
             const uint8_t *b = x + r * row;
-            __builtin_prefetch(b + DOTS * row); /* as in dots_blocks */
+            __builtin_prefetch(b + AHEAD);
             const __m512i q = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(b + bytes - 16)));
             int32_t pair;
             memcpy(&pair, b, sizeof pair);
@@ -168,7 +170,7 @@ INLINE void dots_blocks(const skinny *s, int64_t line, graft_dtype t)
     }
 #endif
     enum { VECTORS = GRAFT_PACKED_BLOCK / VW };
-    const int64_t length = block_length(t), ahead = DOTS * stored_bytes(t, s->ldx); /* the same place of the lines after these: short lines are too many streams for the hardware */
+    const int64_t length = block_length(t);
     vf acc[DOTS] = {{0}};
     for (int64_t p = 0; p < s->k; p += length) {
         vf y[VECTORS], all = {0};
@@ -182,7 +184,7 @@ INLINE void dots_blocks(const skinny *s, int64_t line, graft_dtype t)
         {
             float scale, low;
             const uint8_t *q = block_begin(s->x, (line + r) * s->ldx + p, t, &scale, &low);
-            __builtin_prefetch(q + ahead);
+            __builtin_prefetch(q + AHEAD);
             vf part = {0};
             UNROLL for (int j = 0; j < VECTORS; j++) if (j * VW < length) part = j ? v_fma(block_numbers(q, j * VW, t), y[j], part) : block_numbers(q, 0, t) * y[0];
             acc[r] = v_fma(part, v_set(scale), acc[r]);
@@ -362,9 +364,11 @@ static void skinny_pack(const skinny *s, int along, const small *o, float *y)
         for (int64_t p = 0; p < s->k; p++) y[i * s->ldy + p] = scalar_of(o->x, o->along ? i * o->ld + p : p * o->ld + i, o->t);
 }
 
-static int64_t along_units(skinny *s)
+/* The same number of units for each thread; a line's sum does not depend on where units end, since they hold whole groups of DOTS. */
+static int64_t along_units(const cpu_pool *pool, skinny *s)
 {
-    s->per_unit = most(DOTS, round_up((32 << 10) / (s->k + 1), DOTS));
+    const int64_t bytes = s->lines * stored_bytes(s->tx, round_up(s->k, 64)), units = most(1, bytes / UNIT_BYTES), threads = pool ? cpu_pool_threads(pool) : 1;
+    s->per_unit = round_up((s->lines + round_up(units, threads) - 1) / round_up(units, threads), DOTS);
     return (s->lines + s->per_unit - 1) / s->per_unit;
 }
 
@@ -392,7 +396,7 @@ int K(skinny_group)(cpu_pool *pool, const gemm *g, int n)
         small o;
         w.s[i] = (skinny){.y = t->a, .ldy = t->lda, .base = g[i].base};
         skinny_sides(&w.s[i], &o, &g[i], t);
-        w.begin[i + 1] = w.begin[i] + along_units(&w.s[i]);
+        w.begin[i + 1] = w.begin[i] + along_units(pool, &w.s[i]);
     }
     cpu_pool_run(pool, w.begin[n], many_unit, &w);
     return 1;
@@ -421,7 +425,7 @@ void K(skinny_run)(cpu_pool *pool, const gemm *g, float *y)
             across_run(pool, &s);
             continue;
         }
-        const int64_t units = along_units(&s);
+        const int64_t units = along_units(pool, &s);
         if (pool) {
             cpu_pool_run(pool, units, along_unit, &s);
         } else {
