@@ -30,6 +30,7 @@ static const rule rules[] = {
     {"streaming max_samples", "streaming and max_samples exclude each other: leave one out"},
     {"streaming max_steps<1", "a stream has no known length: give max_steps"},
     {"neat_packing stage!=sft", "only stage sft packs samples that must not see each other: leave it out"},
+    {"predict_with_generate compute_accuracy", "predict_with_generate and compute_accuracy exclude each other: choose one"},
     {"train_on_prompt stage!=sft", "only stage sft has prompts: leave it out"},
     {"mask_history stage!=sft", "only stage sft has a history: leave it out"},
     {"image_max_pixels<image_min_pixels", "it is below image_min_pixels"},
