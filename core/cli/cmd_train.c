@@ -125,7 +125,6 @@ static graft_status run(graft_cli *c, graft_error *err)
     const int evaluates = graft_args_flag(x, "do_eval"), predicts = graft_args_flag(x, "do_predict"), generates = graft_args_flag(x, "predict_with_generate");
     const int trains = graft_args_given(x, "do_train") ? graft_args_flag(x, "do_train") : !evaluates && !predicts;
     if (!trains && !evaluates && !predicts) return graft_fail(err, GRAFT_BAD_INPUT, "do_train", "false leaves nothing to do: give do_eval or do_predict, or leave it out");
-    if (predicts && !generates) return graft_fail(err, GRAFT_BAD_INPUT, "do_predict", "predictions are generated: give predict_with_generate=true too");
     graft_cli_catch_signals();
     graft_env_say();
     graft_status s = trains ? train(c, err) : graft_args_check(x, 1, err);
