@@ -9,7 +9,7 @@
 enum { PIECE = 64,
        PART_WIDTH = 256, /* floats of a key that a unit reads, at least one head */
        SIDE = 4,         /* keys x query heads at once */
-       AHEAD = 16 };      /* keys asked for in advance: about the time that memory takes to answer */
+       AHEAD = 16 };     /* keys asked for in advance: about the time that memory takes to answer */
 
 typedef struct unit {
     int32_t sequence, part, piece, pieces, first; /* first: the unit that holds piece 0 */
