@@ -153,6 +153,24 @@ START_TEST(chosen_by_name)
 }
 END_TEST
 
+/* Changes of one site follow each other in the order named: linear ones add up, bottleneck adapters stand one behind the other. */
+START_TEST(stacked)
+{
+    make_world("methods-stacked");
+    train_to("x", "finetuning_type=adapter", "adapter_type=pfeiffer", "seed=1");
+    train_to("y", "finetuning_type=adapter", "adapter_type=pfeiffer", "seed=2");
+    train_to("a", "seed=1", "lora_target=all", "learning_rate=1e-2");
+    train_to("b", "seed=2", "lora_target=all", "learning_rate=1e-2");
+    char model[4096];
+    snprintf(model, sizeof model, "%s", at("@/model"));
+    const double x = loss_of(model, at("adapter_name_or_path=@/x"), NULL);
+    const double xy = loss_of(model, at("adapter_name_or_path=@/x,@/y"), NULL), yx = loss_of(model, at("adapter_name_or_path=@/y,@/x"), NULL);
+    const double ab = loss_of(model, at("adapter_name_or_path=@/a,@/b"), NULL), ba = loss_of(model, at("adapter_name_or_path=@/b,@/a"), NULL);
+    ck_assert_msg(fabs(xy - x) > 1e-6 && fabs(xy - yx) > 1e-6, "x %.9f xy %.9f yx %.9f", x, xy, yx);
+    ck_assert_msg(fabs(ab - ba) < 1e-6, "ab %.9f ba %.9f", ab, ba);
+}
+END_TEST
+
 /* Embedding and head trained whole on a model whose head is its embedding: two weights from then on, as PEFT has it. */
 START_TEST(tied_heads)
 {
@@ -304,6 +322,7 @@ static void cases(TCase *tc)
     tcase_add_test(tc, galore);
     tcase_add_test(tc, on_top_of_others);
     tcase_add_test(tc, chosen_by_name);
+    tcase_add_test(tc, stacked);
 }
 
 int main(void) { return graft_test_main("methods/together", cases); }
