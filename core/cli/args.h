@@ -19,7 +19,7 @@ typedef enum graft_arg_status {
     GRAFT_ARG_ACTS,    /* acted on                                                                                  */
     GRAFT_ARG_METHOD,  /* acted on by the tuning method that reads it                                                 */
     GRAFT_ARG_SAME,    /* accepted: it cannot change the result here; note says why                                  */
-    GRAFT_ARG_LATER,   /* not acted on: a value other than the default is named in one warning line                   */
+    GRAFT_ARG_LATER,   /* not acted on, beside the results (uploads, trackers): another value than the default is named in one warning line */
     GRAFT_ARG_REFUSED, /* a value other than the default would change the result and is an error; note: the alternative */
     GRAFT_ARG_ALIAS    /* another spelling of the key in note                                                        */
 } graft_arg_status;
