@@ -121,7 +121,7 @@ START_TEST(same_bits)
             if (i == 4) continue; /* its codes in f32 take more than six small gradients */
             ck_assert_msg(less < bytes, "%s on %s: %lld bytes, after the pass %lld", optimisers[i], devices[k].name, (long long)less, (long long)bytes);
         }
-    for (int k = 1; k < n; k++) graft_device_close(&devices[k]);
+    for (int k = 0; k < n; k++) graft_device_close(&devices[k]);
 }
 END_TEST
 
