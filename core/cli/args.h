@@ -7,6 +7,7 @@
 
 #include "core/base/config.h"
 #include "core/base/log.h"
+#include "core/plugin/registry.h"
 
 typedef enum graft_arg_type { GRAFT_ARG_TEXT,
                               GRAFT_ARG_LIST,
@@ -70,8 +71,9 @@ const graft_config *graft_args_config(const graft_args *x);
  * warning (log). method: the tuning method's name for that sentence, NULL when the command has none (its keys are then left alone). */
 graft_status graft_args_finish(const graft_args *x, const char *method, graft_error *err);
 
-/* Keys of a training run that exclude or need each other, and a stage that is none here: one sentence. without_data: a plan may do without. (args_rules.c) */
-graft_status graft_args_check(const graft_args *x, int without_data, graft_error *err);
+/* Keys of a training run that exclude or need each other, and a stage that is none here: one sentence. registry: its methods' entries have a say; NULL: none.
+ * without_data: a plan may do without. (args_rules.c) */
+graft_status graft_args_check(const graft_args *x, const graft_registry *registry, int without_data, graft_error *err);
 /* Environment variables of LLaMA-Factory and ms-swift: those that ask for what a run here does not do are named; how much is said. */
 void graft_env_say(void);
 graft_log_level graft_env_verbosity(void);

@@ -1,4 +1,5 @@
 /* core/cli/args_rules.c - which arguments of a training run exclude or need each other (LLaMA-Factory's own rules), and what its environment variables mean here.
+ * What only some tuning method has, or does not go with, stands in that method's entry of the registry ("own", "against").
  *
  * A rule is broken when all its terms hold:
  *   KEY  !KEY          given and neither false nor 0, or not so
@@ -41,28 +42,16 @@ static const rule rules[] = {
     {"video_max_pixels<video_min_pixels", "it is below video_min_pixels"},
     {"ref_model_quantization_bit ref_model_quantization_bit!=4 ref_model_quantization_bit!=8", "expected 4 or 8"},
     {"reward_model_quantization_bit reward_model_quantization_bit!=4 reward_model_quantization_bit!=8", "expected 4 or 8"},
-    {"use_llama_pro finetuning_type=full", "inserted blocks are trained with freeze or lora: choose one as finetuning_type"},
-    {"use_galore finetuning_type=lora", "gradients are projected where whole weights are trained: set finetuning_type to full"},
     {"use_galore use_apollo", "use_galore, use_apollo and use_badam exclude each other: choose one"},
     {"use_galore use_badam", "use_galore, use_apollo and use_badam exclude each other: choose one"},
     {"use_apollo use_badam", "use_galore, use_apollo and use_badam exclude each other: choose one"},
-    {"loraplus_lr_ratio finetuning_type!=lora", "only finetuning_type lora has it: leave it out"},
-    {"use_rslora finetuning_type!=lora", "only finetuning_type lora has it: leave it out"},
-    {"use_dora finetuning_type!=lora", "only finetuning_type lora has it: leave it out"},
-    {"pissa_init finetuning_type!=lora", "only finetuning_type lora has it: leave it out"},
     {"infer_backend!=huggingface", "this is for chat: leave it out when training"},
     {"quantization_device_map=auto", "this is for inference: leave it out when training"},
     {"fp8 quantization_bit", "fp8 and quantization_bit exclude each other: leave one out"},
-    {"quantization_bit finetuning_type=full", "a quantised base stays as it is: choose lora or another method that adds weights as finetuning_type"},
-    {"quantization_bit finetuning_type=freeze", "a quantised base stays as it is: choose lora or another method that adds weights as finetuning_type"},
-    {"quantization_bit finetuning_type=lisa", "a quantised base stays as it is: choose lora or another method that adds weights as finetuning_type"},
     {"quantization_bit pissa_init", "principal components are taken from whole weights: leave one of the two out"},
     {"quantization_bit resize_vocab", "a quantised base cannot grow: leave one of the two out"},
     {"quantization_bit adapter_name_or_path create_new_adapter", "an adapter cannot become part of a quantised base: merge it with `graft export` first"},
     {"quantization_bit adapter_name_or_path~,", "adapters cannot become part of a quantised base: merge them with `graft export` first"},
-    {"adapter_name_or_path finetuning_type=full !create_new_adapter", "finetuning_type full keeps no adapter: merge it with `graft export` first, or set create_new_adapter"},
-    {"adapter_name_or_path finetuning_type=freeze !create_new_adapter", "finetuning_type freeze keeps no adapter: merge it with `graft export` first, or set create_new_adapter"},
-    {"adapter_name_or_path finetuning_type=lisa !create_new_adapter", "finetuning_type lisa keeps no adapter: merge it with `graft export` first, or set create_new_adapter"},
 };
 /* clang-format on */
 
@@ -131,9 +120,41 @@ static int64_t items(const char *list)
     return n;
 }
 
+/* ---- what the methods' entries say ------------------------------------------------------------------------------------------------- */
+
+static int chosen(const graft_args *x, const graft_entry *method) { return has_word(x, "finetuning_type", method->name); }
+
+/* Is the key among those that a chosen method has for itself? */
+static int is_own(const graft_args *x, const graft_entry *const *methods, size_t n, const char *key)
+{
+    for (size_t i = 0; i < n; i++) {
+        const graft_json *own = chosen(x, methods[i]) ? graft_json_get(methods[i]->json, "own") : NULL;
+        for (const graft_json *k = own ? own->child : NULL; k; k = k->next)
+            if (!strcmp(k->text, key)) return 1;
+    }
+    return 0;
+}
+
+static graft_status check_methods(const graft_args *x, const graft_registry *registry, graft_error *err)
+{
+    const graft_entry *const *methods = NULL;
+    const size_t n = registry ? graft_registry_list(registry, GRAFT_KIND_METHOD, &methods) : 0;
+    char key[80];
+    for (size_t i = 0; i < n; i++) {
+        const int mine = chosen(x, methods[i]);
+        const graft_json *list = graft_json_get(methods[i]->json, mine ? "against" : "own");
+        for (const graft_json *m = list ? list->child : NULL; m; m = m->next) {
+            const rule against = {m->key, m->text};
+            if (mine && broken(x, &against, key)) return graft_fail(err, GRAFT_BAD_INPUT, key, "%s", against.sentence);
+            if (!mine && truthy(x, m->text) && !is_own(x, methods, n, m->text)) return graft_fail(err, GRAFT_BAD_INPUT, m->text, "only finetuning_type %s has it: leave it out", methods[i]->name);
+        }
+    }
+    return GRAFT_OK;
+}
+
 /* ---- the check ----------------------------------------------------------------------------------------------------------------- */
 
-graft_status graft_args_check(const graft_args *x, int without_data, graft_error *err)
+graft_status graft_args_check(const graft_args *x, const graft_registry *registry, int without_data, graft_error *err)
 {
     const char *stage = graft_args_text(x, "stage"), *model = graft_args_text(x, "model_name_or_path"), *probs = graft_args_text(x, "interleave_probs"), *eval = graft_args_text(x, "eval_dataset");
     char key[80];
@@ -144,7 +165,7 @@ graft_status graft_args_check(const graft_args *x, int without_data, graft_error
         if (broken(x, &rules[i], key)) return graft_fail(err, GRAFT_BAD_INPUT, key, "%s", rules[i].sentence);
     if (probs && (items(probs) != items(graft_args_text(x, "dataset")) || (eval && items(probs) != items(eval))))
         return graft_fail(err, GRAFT_BAD_INPUT, "interleave_probs", "expected one number for each set, found %lld for %lld sets%s", (long long)items(probs), (long long)items(graft_args_text(x, "dataset")), eval ? " (and as many for eval_dataset)" : "");
-    return GRAFT_OK;
+    return check_methods(x, registry, err);
 }
 
 /* ---- environment ----------------------------------------------------------------------------------------------------------------- */

@@ -127,7 +127,9 @@ static graft_status run(graft_cli *c, graft_error *err)
     if (!trains && !evaluates && !predicts) return graft_fail(err, GRAFT_BAD_INPUT, "do_train", "false leaves nothing to do: give do_eval or do_predict, or leave it out");
     graft_cli_catch_signals();
     graft_env_say();
-    graft_status s = trains ? train(c, err) : graft_args_check(x, 1, err);
+    graft_registry *registry = NULL;
+    graft_status s = trains ? train(c, err) : graft_cli_registry(c, &registry, err);
+    if (!s && !trains) s = graft_args_check(x, registry, 1, err);
     if (!s && (predicts || (evaluates && (generates || !trains)))) s = graft_predict(c, trains ? graft_args_text(x, "output_dir") : NULL, evaluates, err);
     return s;
 }

@@ -104,7 +104,9 @@ graft_status graft_job_open(graft_job *j, int without_data, graft_error *err)
     graft_session *s = &j->s;
     const graft_args *x = s->c->args;
     const int has_data = !without_data || graft_args_given(x, "dataset");
-    graft_status status = graft_args_check(x, without_data, err);
+    graft_registry *registry = NULL;
+    graft_status status = graft_cli_registry(s->c, &registry, err);
+    if (!status) status = graft_args_check(x, registry, without_data, err);
     if (!status) status = graft_session_model(s, err);
     if (!status) s->model->balance = graft_args_real(x, "moe_aux_loss_coef");
     if (!status && !(s->model->balance >= 0 && s->model->balance < 1e6)) status = graft_fail(err, GRAFT_BAD_INPUT, "moe_aux_loss_coef", "expected a number from 0, found %g", s->model->balance);

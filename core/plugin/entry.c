@@ -15,6 +15,7 @@ typedef enum shape { SHAPE_TEXT,
                      SHAPE_INTEGER,
                      SHAPE_TEXTS,
                      SHAPE_TEXT_OR_TEXTS,
+                     SHAPE_SENTENCES,
                      SHAPE_SIZE,
                      SHAPE_HASH,
                      SHAPE_OBJECT,
@@ -23,7 +24,7 @@ typedef enum shape { SHAPE_TEXT,
                      SHAPE_REQUIRES } shape;
 
 static const char *const shape_words[] = {
-    "a text", "a text or null", "true or false", "an integer above 0", "an integer", "a list of texts", "a text or a list of texts",
+    "a text", "a text or null", "true or false", "an integer above 0", "an integer", "a list of texts", "a text or a list of texts", "an object whose values are sentences",
     "a number of bytes or a text such as \"4 GiB\"", "64 hexadecimal digits", "an object", "an object", "an object", "an object"};
 
 typedef struct rule {
@@ -41,7 +42,7 @@ enum { D = 1 << GRAFT_KIND_DATASET,
        CODE = F | M | T | B | C };
 
 static const rule entry_rules[] = {
-    {"hf_hub_url", SHAPE_TEXT, D}, {"ms_hub_url", SHAPE_TEXT, D}, {"om_hub_url", SHAPE_TEXT, D}, {"script_url", SHAPE_TEXT, D}, {"cloud_file_name", SHAPE_TEXT, D}, {"file_name", SHAPE_TEXT, D | CODE}, {"formatting", SHAPE_TEXT, D}, {"ranking", SHAPE_FLAG, D}, {"subset", SHAPE_NULL_OR_TEXT, D}, {"split", SHAPE_TEXT, D}, {"folder", SHAPE_NULL_OR_TEXT, D}, {"num_samples", SHAPE_COUNT, D}, {"columns", SHAPE_COLUMNS, D}, {"tags", SHAPE_TAGS, D}, {"options", SHAPE_OBJECT, D}, {"file_sha1", SHAPE_TEXT, D}, {"sha256", SHAPE_HASH, CODE}, {"model_type", SHAPE_TEXT_OR_TEXTS, M}, {"requires", SHAPE_REQUIRES, CODE}, {"prefer", SHAPE_INTEGER, B | C}, {"version", SHAPE_TEXT, CODE}, {"description", SHAPE_TEXT, CODE}, {"license", SHAPE_TEXT, CODE}, {"homepage", SHAPE_TEXT, CODE}, {"provides", SHAPE_TEXTS, CODE}};
+    {"hf_hub_url", SHAPE_TEXT, D}, {"ms_hub_url", SHAPE_TEXT, D}, {"om_hub_url", SHAPE_TEXT, D}, {"script_url", SHAPE_TEXT, D}, {"cloud_file_name", SHAPE_TEXT, D}, {"file_name", SHAPE_TEXT, D | CODE}, {"formatting", SHAPE_TEXT, D}, {"ranking", SHAPE_FLAG, D}, {"subset", SHAPE_NULL_OR_TEXT, D}, {"split", SHAPE_TEXT, D}, {"folder", SHAPE_NULL_OR_TEXT, D}, {"num_samples", SHAPE_COUNT, D}, {"columns", SHAPE_COLUMNS, D}, {"tags", SHAPE_TAGS, D}, {"options", SHAPE_OBJECT, D}, {"file_sha1", SHAPE_TEXT, D}, {"sha256", SHAPE_HASH, CODE}, {"model_type", SHAPE_TEXT_OR_TEXTS, M}, {"own", SHAPE_TEXTS, T}, {"against", SHAPE_SENTENCES, T}, {"requires", SHAPE_REQUIRES, CODE}, {"prefer", SHAPE_INTEGER, B | C}, {"version", SHAPE_TEXT, CODE}, {"description", SHAPE_TEXT, CODE}, {"license", SHAPE_TEXT, CODE}, {"homepage", SHAPE_TEXT, CODE}, {"provides", SHAPE_TEXTS, CODE}};
 
 static const rule column_rules[] = {
     {"prompt", SHAPE_NULL_OR_TEXT, D}, {"query", SHAPE_NULL_OR_TEXT, D}, {"response", SHAPE_NULL_OR_TEXT, D}, {"history", SHAPE_NULL_OR_TEXT, D}, {"messages", SHAPE_NULL_OR_TEXT, D}, {"system", SHAPE_NULL_OR_TEXT, D}, {"tools", SHAPE_NULL_OR_TEXT, D}, {"images", SHAPE_NULL_OR_TEXT, D}, {"videos", SHAPE_NULL_OR_TEXT, D}, {"audios", SHAPE_NULL_OR_TEXT, D}, {"chosen", SHAPE_NULL_OR_TEXT, D}, {"rejected", SHAPE_NULL_OR_TEXT, D}, {"kto_tag", SHAPE_NULL_OR_TEXT, D}};
@@ -78,9 +79,10 @@ static graft_status wrong(const place *at, const graft_json *v, const char *key,
 
 static int is_text(const graft_json *v) { return v->type == GRAFT_JSON_TEXT && v->bytes > 0 && strlen(v->text) == v->bytes; }
 
-static int is_texts(const graft_json *v)
+/* A list, or an object, of texts. */
+static int is_texts(const graft_json *v, int32_t in)
 {
-    if (v->type != GRAFT_JSON_ARRAY) return 0;
+    if (v->type != in) return 0;
     for (const graft_json *m = v->child; m; m = m->next)
         if (!is_text(m)) return 0;
     return 1;
@@ -100,8 +102,9 @@ static int fits(shape s, const graft_json *v)
     case SHAPE_FLAG: return v->type == GRAFT_JSON_BOOL;
     case SHAPE_COUNT: return v->type == GRAFT_JSON_NUMBER && v->integral && v->integer > 0;
     case SHAPE_INTEGER: return v->type == GRAFT_JSON_NUMBER && v->integral && v->integer >= -1000000 && v->integer <= 1000000;
-    case SHAPE_TEXTS: return is_texts(v);
-    case SHAPE_TEXT_OR_TEXTS: return is_text(v) || is_texts(v);
+    case SHAPE_TEXTS: return is_texts(v, GRAFT_JSON_ARRAY);
+    case SHAPE_TEXT_OR_TEXTS: return is_text(v) || is_texts(v, GRAFT_JSON_ARRAY);
+    case SHAPE_SENTENCES: return is_texts(v, GRAFT_JSON_OBJECT);
     case SHAPE_SIZE: return graft_entry_bytes(v) >= 0;
     case SHAPE_HASH: return is_hash(v);
     case SHAPE_OBJECT:

@@ -17,6 +17,8 @@
  *   file_name                 required; relative to the registry file's folder
  *   sha256                    64 hex digits: the file must have this content
  *   model_type                models only: text or list, the values of config.json's "model_type" that this plugin builds
+ *   own                       methods only: list of arguments that no other method has; given without the method, they are an error
+ *   against                   methods only: {"ARGUMENTS": "sentence"}, what the method does not go with, as terms of core/cli/args_rules.c: "a !b" is a without b
  *   requires                  {"processor": [feature words of /proc/cpuinfo], "library": [sonames], "memory": bytes or "4 GiB"}: checked before the plugin runs
  *   prefer                    backends and comm: integer added to the score of a usable device
  *   version, description, license, homepage (text), provides (list of text): shown by `graft plugin show`; the file itself has the last word on its version

@@ -26,7 +26,7 @@ static void use(const graft_args *x)
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) sum += graft_args_text(x, texts[i]) ? (double)strlen(graft_args_text(x, texts[i])) : 0;
     sum += (double)graft_args_int(x, "max_steps") + graft_args_real(x, "learning_rate") + graft_args_flag(x, "do_train");
     if (sum > 1e300) return;
-    must_say(graft_args_check(x, 0, &e), &e);
+    must_say(graft_args_check(x, NULL, 0, &e), &e);
     e = (graft_error)GRAFT_ERROR_INIT;
     must_say(graft_args_finish(x, "lora", &e), &e);
 }

@@ -166,7 +166,7 @@ static graft_status try_example(golden_session *s, graft_arena *a, const graft_j
     graft_status status = text.failed ? GRAFT_NO_MEMORY : graft_file_replace(file, text.data, text.bytes, err);
     graft_str_free(&text);
     if (!status) status = graft_args_parse(a, 1, words, 0, &x, err);
-    if (!status) status = graft_args_check(x, 0, err);
+    if (!status) status = graft_args_check(x, s->registry, 0, err);
     for (const char *p = status ? NULL : graft_args_text(x, "finetuning_type"); p && !status; p = strchr(p, ',') ? strchr(p, ',') + 1 : NULL) {
         const graft_entry *e = NULL;
         status = graft_registry_need(s->registry, GRAFT_KIND_METHOD, graft_arena_copy(a, p, strcspn(p, ",")), &e, err);

@@ -74,7 +74,7 @@ for d in plugins/*/* formats/* backends/*; do
     case $name in templates | comm | null | text | prefix | prompt | adapter) continue ;; esac
     # The table of arguments repeats LLaMA-Factory's keys with their documented values, its templates name formats of tool calls, and GGUF names its
     # tokenizers: those are words of files.
-    grep -E "\"$name\\\\?\"" "$work/core" | grep -v -E '^core/(cli/args_(data|model|own|rules|swift|training|tuning)|model/template_formats|model/tokenizer/gguf)\.c:'
+    grep -E "(\"|finetuning_type!?=)$name\\\\?[\" ]" "$work/core" | grep -v -E '^core/(cli/args_(data|model|own|swift|training|tuning)|model/template_formats|model/tokenizer/gguf)\.c:'
 done | law "core never says a plugin's name"
 
 for f in $(files core sdk/include $plugin_dirs tests bench); do

@@ -41,6 +41,7 @@ breaks core/base/x.c 'void *f(void) { return dlopen("x", 1); }' 'core/plugin onl
 breaks core/model/x.c 'int f(void) { return open("x", 1); }' 'core/base/file.h'
 breaks core/model/x.c 'int f(void) { return rand(); }' 'come from seeds'
 breaks core/model/x.c 'const char *f(void) { return "cpu"; }' "never says a plugin's name"
+breaks core/cli/x.c 'const char *f(void) { return "key finetuning_type!=cpu"; }' "never says a plugin's name"
 breaks core/base/x.c "$(awk 'BEGIN { for (i = 0; i < 701; i++) print "int a" i ";" }')" 'at most 700 lines'
 breaks core/base/x.c "void f(void)\\n{\\n$(awk 'BEGIN { for (i = 0; i < 90; i++) print ";" }')\\n}" 'about 60 lines'
 breaks core/base/x.c '/* FIX''ME */' 'work left undone'

@@ -10,9 +10,11 @@
 #include "core/cli/args_tuning.c"
 
 #include "core/base/log.h"
+#include "core/plugin/registry.h"
 #include "tests/support/support.h"
 
 static graft_error err = GRAFT_ERROR_INIT;
+static graft_registry *registry;
 
 /* Calls parse with the words of a line; words are separated by '|'. */
 static graft_status parse(graft_arena *a, const char *line, graft_args **out)
@@ -274,7 +276,7 @@ static void rule_says(const char *line, const char *where, const char *message)
     graft_arena *a = graft_arena_new();
     graft_args *x = NULL;
     ck_assert_ok(parse(a, graft_arena_printf(a, "model_name_or_path=m|dataset=a,b%s%s", *line ? "|" : "", line), &x));
-    const graft_status s = graft_args_check(x, 0, &err);
+    const graft_status s = graft_args_check(x, registry, 0, &err);
     if (!where) ck_assert_msg(!s, "%s: %s", line, err.message);
     else {
         ck_assert_msg(s != GRAFT_OK, "%s was accepted", line);
@@ -286,6 +288,8 @@ static void rule_says(const char *line, const char *where, const char *message)
 
 START_TEST(rules_hold)
 {
+    const graft_registry_options o = {.shipped = GRAFT_BINARY_DIR "/lib/graft/registry.json"};
+    ck_assert_ok(graft_registry_open(&o, &registry, &err));
     rule_says("", NULL, NULL);
     rule_says("val_size=0.1|mask_history=true|packing=true", NULL, NULL);
     rule_says("stage=pt|packing=false", NULL, NULL);
@@ -300,7 +304,11 @@ START_TEST(rules_hold)
     rule_says("image_max_pixels=10", "image_max_pixels", "it is below image_min_pixels");
     rule_says("quantization_bit=4|adapter_name_or_path=a,b", "quantization_bit", "adapters cannot become part of a quantised base: merge them with `graft export` first");
     rule_says("adapter_name_or_path=x|finetuning_type=full", "adapter_name_or_path", "finetuning_type full keeps no adapter: merge it with `graft export` first, or set create_new_adapter");
+    rule_says("finetuning_type=adapter|use_dora=true", "use_dora", "only finetuning_type lora has it: leave it out");
+    rule_says("finetuning_type=adapter,freeze|quantization_bit=4", "quantization_bit", "a quantised base stays as it is: choose lora or another method that adds weights as finetuning_type");
+    rule_says("finetuning_type=lora|use_galore=true", "use_galore", "gradients are projected where whole weights are trained: set finetuning_type to full");
     rule_says("stage=ppo", "stage", "the stage 'ppo' is not supported: use sft, or pt for texts without questions");
+    graft_registry_close(registry);
 }
 END_TEST
 
