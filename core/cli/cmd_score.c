@@ -76,15 +76,9 @@ static graft_status read_input(graft_session *s, const char *path, graft_dataset
 
 static graft_status score_one(graft_exec *e, graft_batch *b, double *loss, graft_error *err)
 {
-    const int64_t extent[GRAFT_SYMBOLS] = {b->tokens, b->sequences, b->labelled, 0};
+    int64_t extent[GRAFT_SYMBOLS];
     float value = 0;
-    for (int64_t i = 0; i < b->labelled; i++) b->label_weight[i] = (float)(1.0 / (double)b->labelled);
-    graft_status s = graft_exec_set(e, "tokens", b->ids, b->tokens * 4, err);
-    if (!s) s = graft_exec_set(e, "positions", b->positions, b->tokens * 4, err);
-    if (!s) s = graft_exec_set(e, "sequences", b->borders, b->sequences * 16, err);
-    if (!s) s = graft_exec_set(e, "label_rows", b->label_rows, b->labelled * 4, err);
-    if (!s) s = graft_exec_set(e, "labels", b->labels, b->labelled * 4, err);
-    if (!s) s = graft_exec_set(e, "label_weight", b->label_weight, b->labelled * 4, err);
+    graft_status s = graft_batch_give(b, e, 1.0 / (double)b->labelled, extent, err);
     if (!s) s = graft_exec_run(e, extent, 0, 0, err);
     if (!s) s = graft_exec_get(e, "loss", &value, sizeof value, err);
     *loss = (double)value;

@@ -127,14 +127,8 @@ static graft_status loss_of(graft_exec *e, graft_batch *b, const graft_sample *s
     graft_batch_clear(b);
     graft_batch_add(b, sample);
     if (!b->labelled) return GRAFT_OK;
-    const int64_t extent[GRAFT_SYMBOLS] = {b->tokens, b->sequences, b->labelled, 0};
-    for (int64_t i = 0; i < b->labelled; i++) b->label_weight[i] = 1;
-    graft_status s = graft_exec_set(e, "tokens", b->ids, b->tokens * 4, err);
-    if (!s) s = graft_exec_set(e, "positions", b->positions, b->tokens * 4, err);
-    if (!s) s = graft_exec_set(e, "sequences", b->borders, b->sequences * 16, err);
-    if (!s) s = graft_exec_set(e, "label_rows", b->label_rows, b->labelled * 4, err);
-    if (!s) s = graft_exec_set(e, "labels", b->labels, b->labelled * 4, err);
-    if (!s) s = graft_exec_set(e, "label_weight", b->label_weight, b->labelled * 4, err);
+    int64_t extent[GRAFT_SYMBOLS];
+    graft_status s = graft_batch_give(b, e, 1.0, extent, err);
     if (!s) s = graft_exec_run(e, extent, 0, 0, err);
     if (!s) s = graft_exec_get(e, "loss", &value, sizeof value, err);
     *sum += (double)value, *rows += b->labelled;

@@ -75,6 +75,19 @@ int graft_batch_add(graft_batch *b, const graft_sample *s)
     return 1;
 }
 
+graft_status graft_batch_give(graft_batch *b, graft_exec *e, double weight, int64_t extent[GRAFT_SYMBOLS], graft_error *err)
+{
+    const int64_t runs[GRAFT_SYMBOLS] = {b->tokens, b->sequences, b->labelled, 0};
+    memcpy(extent, runs, sizeof runs);
+    for (int64_t i = 0; i < b->labelled; i++) b->label_weight[i] = (float)weight;
+    graft_status s = graft_exec_set(e, "tokens", b->ids, b->tokens * 4, err);
+    if (!s) s = graft_exec_set(e, "positions", b->positions, b->tokens * 4, err);
+    if (!s) s = graft_exec_set(e, "sequences", b->borders, b->sequences * 16, err);
+    if (!s) s = graft_exec_set(e, "label_rows", b->label_rows, b->labelled * 4, err);
+    if (!s) s = graft_exec_set(e, "labels", b->labels, b->labelled * 4, err);
+    return s ? s : graft_exec_set(e, "label_weight", b->label_weight, b->labelled * 4, err);
+}
+
 graft_status graft_order_new(graft_order *o, int64_t n, int64_t per_batch, uint64_t seed, int shuffle, graft_error *err)
 {
     *o = (graft_order){.n = n, .per_batch = per_batch, .seed = seed, .shuffle = shuffle, .epoch = -1};

@@ -3,6 +3,7 @@
 #define CORE_DATA_BATCH_H
 
 #include "core/data/dataset.h"
+#include "core/graph/run.h"
 
 /* The inputs of the model's graph for some samples laid end to end. Labels are shifted here: row t predicts token t + 1 of its sequence. */
 typedef struct graft_batch {
@@ -11,7 +12,7 @@ typedef struct graft_batch {
     int32_t *ids, *positions;     /* [tokens]       */
     int32_t *borders;             /* [sequences, 4] */
     int32_t *label_rows, *labels; /* [labelled]     */
-    float *label_weight;          /* [labelled], filled by the trainer */
+    float *label_weight;          /* [labelled], filled by graft_batch_give */
     int64_t room_tokens, room_sequences;
     int64_t virtual_tokens; /* rows with the ids -1, -2 .. that begin each sequence, for methods that put embeddings there; 0, set after graft_batch_new */
 } graft_batch;
@@ -20,6 +21,8 @@ void graft_batch_free(graft_batch *b);
 void graft_batch_clear(graft_batch *b);
 /* 0 when it does not fit. */
 int graft_batch_add(graft_batch *b, const graft_sample *s);
+/* Hands the batch to a graph that gives the loss, each label with this weight; extent: for the run. */
+graft_status graft_batch_give(graft_batch *b, graft_exec *e, double weight, int64_t extent[GRAFT_SYMBOLS], graft_error *err);
 
 /* Which samples make up micro-batch m of epoch e: order of torch's RandomSampler with generator seed (seed + epoch), or sequential; the last batch may be short. */
 typedef struct graft_order {

@@ -40,15 +40,8 @@ static graft_status fill_batch(graft_trainer *t, const graft_dataset *d, const i
 
 static graft_status start_run(graft_trainer *t, graft_exec *e, double weight, int training, graft_error *err)
 {
-    const graft_batch *b = t->batch;
-    const int64_t extent[GRAFT_SYMBOLS] = {b->tokens, b->sequences, b->labelled, 0};
-    for (int64_t i = 0; i < b->labelled; i++) b->label_weight[i] = (float)weight;
-    graft_status s = graft_exec_set(e, "tokens", b->ids, b->tokens * 4, err);
-    if (!s) s = graft_exec_set(e, "positions", b->positions, b->tokens * 4, err);
-    if (!s) s = graft_exec_set(e, "sequences", b->borders, b->sequences * 16, err);
-    if (!s) s = graft_exec_set(e, "label_rows", b->label_rows, b->labelled * 4, err);
-    if (!s) s = graft_exec_set(e, "labels", b->labels, b->labelled * 4, err);
-    if (!s) s = graft_exec_set(e, "label_weight", b->label_weight, b->labelled * 4, err);
+    int64_t extent[GRAFT_SYMBOLS];
+    graft_status s = graft_batch_give(t->batch, e, weight, extent, err);
     return s ? s : graft_exec_start(e, extent, (uint64_t)t->runs, training, err);
 }
 

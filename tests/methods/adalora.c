@@ -5,7 +5,7 @@
 #include "core/base/file.h"
 #include "core/base/json.h"
 #include "core/train/after.h"
-#include "tests/support/support.h"
+#include "tests/support/device.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -20,23 +20,7 @@ enum { UPDATES = 36,
 static const char *const sites[SITES] = {"model.layers.0.mlp.down_proj", "model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.v_proj",
                                          "model.layers.1.mlp.down_proj", "model.layers.1.self_attn.q_proj", "model.layers.1.self_attn.v_proj"};
 
-static graft_error err = GRAFT_ERROR_INIT;
-static graft_registry *registry;
-static graft_device device;
 static const int64_t capacity[GRAFT_SYMBOLS] = {TOKENS, 1, TOKENS, 0};
-
-static void start(void)
-{
-    const graft_registry_options o = {.shipped = GRAFT_BINARY_DIR "/lib/graft/registry.json"};
-    ck_assert_ok(graft_registry_open(&o, &registry, &err));
-    ck_assert_ok(graft_device_open(registry, "reference", NULL, &device, &err));
-}
-
-static void stop(void)
-{
-    graft_device_close(&device);
-    graft_registry_close(registry);
-}
 
 typedef struct rig {
     graft_arena *arena;

@@ -7,29 +7,12 @@
 #include "core/model/model.h"
 #include "core/train/train.h"
 #include "core/train/update.h"
-#include "tests/support/support.h"
+#include "tests/support/device.h"
 
 #include <stdio.h>
 #include <string.h>
 
 enum { TOKENS = 12 };
-
-static graft_error err = GRAFT_ERROR_INIT;
-static graft_registry *registry;
-static graft_device device;
-
-static void start(void)
-{
-    const graft_registry_options o = {.shipped = GRAFT_BINARY_DIR "/lib/graft/registry.json"};
-    ck_assert_ok(graft_registry_open(&o, &registry, &err));
-    ck_assert_ok(graft_device_open(registry, "reference", NULL, &device, &err));
-}
-
-static void stop(void)
-{
-    graft_device_close(&device);
-    graft_registry_close(registry);
-}
 
 static graft_active_method method_of(graft_arena *a, const char *name, const char *args)
 {

@@ -180,15 +180,9 @@ static float run(rig *r)
         const graft_sample s = graft_dataset_at(d, i);
         ck_assert_int_eq(graft_batch_add(b, &s), 1);
     }
-    for (int64_t i = 0; i < b->labelled; i++) b->label_weight[i] = 1.0f / (float)b->labelled;
-    const int64_t extent[GRAFT_SYMBOLS] = {b->tokens, b->sequences, b->labelled, 0};
+    int64_t extent[GRAFT_SYMBOLS];
     if (!r->exec) ck_assert_ok(graft_exec_new(r->graph, r->store, capacity, 7, &r->exec, &err));
-    ck_assert_ok(graft_exec_set(r->exec, "tokens", b->ids, b->tokens * 4, &err));
-    ck_assert_ok(graft_exec_set(r->exec, "positions", b->positions, b->tokens * 4, &err));
-    ck_assert_ok(graft_exec_set(r->exec, "sequences", b->borders, b->sequences * 16, &err));
-    ck_assert_ok(graft_exec_set(r->exec, "label_rows", b->label_rows, b->labelled * 4, &err));
-    ck_assert_ok(graft_exec_set(r->exec, "labels", b->labels, b->labelled * 4, &err));
-    ck_assert_ok(graft_exec_set(r->exec, "label_weight", b->label_weight, b->labelled * 4, &err));
+    ck_assert_ok(graft_batch_give(b, r->exec, 1.0 / (double)b->labelled, extent, &err));
     ck_assert_ok(graft_exec_run(r->exec, extent, 0, 0, &err));
     ck_assert_ok(graft_exec_get(r->exec, "loss", &loss, sizeof loss, &err));
     graft_batch_free(b);

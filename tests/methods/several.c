@@ -3,7 +3,7 @@
 #include "core/base/error.h"
 #include "core/base/json.h"
 #include "core/model/model.h"
-#include "tests/support/support.h"
+#include "tests/support/device.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -11,10 +11,6 @@
 
 enum { TOKENS = 9,
        MOST = 4 };
-
-static graft_error err = GRAFT_ERROR_INIT;
-static graft_registry *registry;
-static graft_device device;
 
 typedef struct rig {
     graft_arena *arena;
@@ -25,19 +21,6 @@ typedef struct rig {
     graft_graph *graph;
     graft_store *store;
 } rig;
-
-static void start(void)
-{
-    const graft_registry_options o = {.shipped = GRAFT_BINARY_DIR "/lib/graft/registry.json"};
-    ck_assert_ok(graft_registry_open(&o, &registry, &err));
-    ck_assert_ok(graft_device_open(registry, "reference", NULL, &device, &err));
-}
-
-static void stop(void)
-{
-    graft_device_close(&device);
-    graft_registry_close(registry);
-}
 
 /* A fixture's adapter, by the method of this name. */
 static void add(rig *r, const char *method, const char *fixture)

@@ -5,7 +5,7 @@
 #include "core/base/file.h"
 #include "core/base/json.h"
 #include "core/model/model.h"
-#include "tests/support/support.h"
+#include "tests/support/device.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -13,23 +13,7 @@
 
 enum { TOKENS = 9 };
 
-static graft_error err = GRAFT_ERROR_INIT;
-static graft_registry *registry;
-static graft_device device;
 static const int64_t capacity[GRAFT_SYMBOLS] = {16, 2, 16, 0};
-
-static void start(void)
-{
-    const graft_registry_options o = {.shipped = GRAFT_BINARY_DIR "/lib/graft/registry.json"};
-    ck_assert_ok(graft_registry_open(&o, &registry, &err));
-    ck_assert_ok(graft_device_open(registry, "reference", NULL, &device, &err));
-}
-
-static void stop(void)
-{
-    graft_device_close(&device);
-    graft_registry_close(registry);
-}
 
 typedef struct rig {
     graft_arena *arena;

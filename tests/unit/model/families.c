@@ -6,27 +6,10 @@
 #include "core/base/str.h"
 #include "core/model/layout.h"
 #include "core/model/model.h"
-#include "tests/support/support.h"
+#include "tests/support/device.h"
 
 #include <stdio.h>
 #include <string.h>
-
-static graft_error err = GRAFT_ERROR_INIT;
-static graft_registry *registry;
-static graft_device device;
-
-static void start(void)
-{
-    const graft_registry_options o = {.shipped = GRAFT_BINARY_DIR "/lib/graft/registry.json"};
-    ck_assert_ok(graft_registry_open(&o, &registry, &err));
-    ck_assert_ok(graft_device_open(registry, "reference", NULL, &device, &err));
-}
-
-static void stop(void)
-{
-    graft_device_close(&device);
-    graft_registry_close(registry);
-}
 
 typedef struct rig {
     graft_model *model;

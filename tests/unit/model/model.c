@@ -3,28 +3,11 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/model/generate.h"
-#include "tests/support/support.h"
+#include "tests/support/device.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-static graft_error err = GRAFT_ERROR_INIT;
-static graft_registry *registry;
-static graft_device device;
-
-static void start(void)
-{
-    const graft_registry_options o = {.shipped = GRAFT_BINARY_DIR "/lib/graft/registry.json"};
-    ck_assert_ok(graft_registry_open(&o, &registry, &err));
-    ck_assert_ok(graft_device_open(registry, "reference", NULL, &device, &err));
-}
-
-static void stop(void)
-{
-    graft_device_close(&device);
-    graft_registry_close(registry);
-}
 
 /* The expected batch of a fixture and a model on the device. */
 typedef struct rig {

@@ -35,42 +35,48 @@ START_TEST(golden)
 }
 END_TEST
 
+enum { METRICS = 14 };
+
+/* The rates of a schedule that watches, after each metric; saved and restored in between. */
+static void follow(const char *name, const char *kwargs, const double metric[METRICS], const double rate[METRICS])
+{
+    graft_arena *a = graft_arena_new();
+    const graft_json *o = NULL;
+    graft_schedule s, resumed;
+    ck_assert_ok(graft_json_parse(a, "kwargs", kwargs, strlen(kwargs), 0, &o, &err));
+    ck_assert_ok(graft_schedule_new(&s, name, 0.1, 5, 100, o, &err));
+    ck_assert(graft_schedule_watches(&s));
+    for (int i = 0; i < METRICS; i++) {
+        graft_json *kept = graft_json_new(a, GRAFT_JSON_OBJECT);
+        graft_schedule_metric(&s, metric[i]);
+        ck_assert_msg(fabs(graft_schedule_rate(&s, i) - rate[i]) < 1e-15, "%s: metric %d: %.17g, expected %.17g", kwargs, i, graft_schedule_rate(&s, i), rate[i]);
+        graft_schedule_save(&s, a, kept); /* a checkpoint after each */
+        ck_assert_ok(graft_schedule_new(&resumed, name, 0.1, 5, 100, o, &err));
+        graft_schedule_restore(&resumed, kept);
+        s = resumed;
+    }
+    graft_arena_free(a);
+}
+
 /* torch's ReduceLROnPlateau on the same metrics: rate after each. */
 START_TEST(plateau)
 {
-    static const double metric[] = {3.0, 2.5, 2.6, 2.49999, 2.4, 2.41, 2.42, 2.43, 2.44, 2.45, 2.0, 2.2, 2.2, 2.3};
+    static const double metric[METRICS] = {3.0, 2.5, 2.6, 2.49999, 2.4, 2.41, 2.42, 2.43, 2.44, 2.45, 2.0, 2.2, 2.2, 2.3};
     static const struct {
         const char *kwargs;
-        double rate[14];
+        double rate[METRICS];
     } runs[] = {{"{\"patience\": 1, \"factor\": 0.5}", {0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.025, 0.025, 0.0125, 0.0125, 0.0125, 0.0125, 0.00625, 0.00625}}, {"{\"patience\": 0, \"factor\": 0.1, \"min_lr\": 0.002, \"cooldown\": 2}", {0.1, 0.1, 0.010000000000000002, 0.010000000000000002, 0.010000000000000002, 0.002, 0.002, 0.002, 0.002, 0.002, 0.002, 0.002, 0.002, 0.002}}, {"{\"patience\": 2, \"factor\": 0.3, \"threshold\": 0.05, \"threshold_mode\": \"abs\"}", {0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.03, 0.03, 0.03, 0.03, 0.03, 0.03, 0.009}}, {"{\"mode\": \"max\", \"patience\": 1, \"factor\": 0.5}", {0.1, 0.1, 0.05, 0.05, 0.025, 0.025, 0.0125, 0.0125, 0.00625, 0.00625, 0.003125, 0.003125, 0.0015625, 0.0015625}}};
-    graft_arena *a = graft_arena_new();
-    for (size_t k = 0; k < sizeof runs / sizeof *runs; k++) {
-        const graft_json *o = NULL;
-        graft_schedule s, resumed;
-        ck_assert_ok(graft_json_parse(a, "kwargs", runs[k].kwargs, strlen(runs[k].kwargs), 0, &o, &err));
-        ck_assert_ok(graft_schedule_new(&s, "reduce_lr_on_plateau", 0.1, 5, 100, o, &err));
-        ck_assert(graft_schedule_watches(&s));
-        for (int i = 0; i < 14; i++) {
-            graft_json *kept = graft_json_new(a, GRAFT_JSON_OBJECT);
-            graft_schedule_metric(&s, metric[i]);
-            ck_assert_msg(fabs(graft_schedule_rate(&s, i) - runs[k].rate[i]) < 1e-15, "%s: metric %d: %.17g, expected %.17g", runs[k].kwargs, i, graft_schedule_rate(&s, i), runs[k].rate[i]);
-            graft_schedule_save(&s, a, kept); /* a checkpoint after each */
-            ck_assert_ok(graft_schedule_new(&resumed, "reduce_lr_on_plateau", 0.1, 5, 100, o, &err));
-            graft_schedule_restore(&resumed, kept);
-            s = resumed;
-        }
-    }
-    graft_arena_free(a);
+    for (size_t k = 0; k < sizeof runs / sizeof *runs; k++) follow("reduce_lr_on_plateau", runs[k].kwargs, metric, runs[k].rate);
 }
 END_TEST
 
 /* transformers' GreedyLR on the same metrics. */
 START_TEST(greedy)
 {
-    static const double metric[] = {3.0, 2.5, 2.6, 2.49999, 2.4, 2.41, 2.42, 2.43, 2.44, 2.45, 2.0, 1.9, 1.8, 1.7};
+    static const double metric[METRICS] = {3.0, 2.5, 2.6, 2.49999, 2.4, 2.41, 2.42, 2.43, 2.44, 2.45, 2.0, 1.9, 1.8, 1.7};
     static const struct {
         const char *kwargs;
-        double rate[14];
+        double rate[METRICS];
     } runs[] = {
         {"{\"patience\": 1, \"factor\": 0.5, \"min_lr\": 0.001}", {0.1, 0.2, 0.2, 0.2, 0.4, 0.4, 0.2, 0.2, 0.1, 0.1, 0.1, 0.2, 0.2, 0.4}},
         {"{\"patience\": 0, \"factor\": 0.5, \"min_lr\": 0.04, \"max_lr\": 0.15, \"warmup\": 1, \"cooldown\": 2}", {0.15, 0.15, 0.15, 0.15, 0.15, 0.15, 0.075, 0.075, 0.075, 0.04, 0.04, 0.04, 0.08, 0.08}},
@@ -78,24 +84,7 @@ START_TEST(greedy)
         {"{\"mode\": \"max\", \"patience\": 1, \"factor\": 0.5, \"threshold\": 0.01, \"threshold_mode\": \"rel\", \"min_lr\": 0.0001}", {0.1, 0.1, 0.05, 0.05, 0.025, 0.025, 0.0125, 0.0125, 0.00625, 0.00625, 0.003125, 0.003125, 0.0015625, 0.0015625}},
         {"{}", {0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1}},
     };
-    graft_arena *a = graft_arena_new();
-    for (size_t k = 0; k < sizeof runs / sizeof *runs; k++) {
-        const graft_json *o = NULL;
-        graft_schedule s, resumed;
-        ck_assert_ok(graft_json_parse(a, "kwargs", runs[k].kwargs, strlen(runs[k].kwargs), 0, &o, &err));
-        ck_assert_ok(graft_schedule_new(&s, "greedy", 0.1, 5, 100, o, &err));
-        ck_assert(graft_schedule_watches(&s));
-        for (int i = 0; i < 14; i++) {
-            graft_json *kept = graft_json_new(a, GRAFT_JSON_OBJECT);
-            graft_schedule_metric(&s, metric[i]);
-            ck_assert_msg(fabs(graft_schedule_rate(&s, i) - runs[k].rate[i]) < 1e-15, "%s: metric %d: %.17g, expected %.17g", runs[k].kwargs, i, graft_schedule_rate(&s, i), runs[k].rate[i]);
-            graft_schedule_save(&s, a, kept); /* a checkpoint after each */
-            ck_assert_ok(graft_schedule_new(&resumed, "greedy", 0.1, 5, 100, o, &err));
-            graft_schedule_restore(&resumed, kept);
-            s = resumed;
-        }
-    }
-    graft_arena_free(a);
+    for (size_t k = 0; k < sizeof runs / sizeof *runs; k++) follow("greedy", runs[k].kwargs, metric, runs[k].rate);
 }
 END_TEST
 
