@@ -39,7 +39,7 @@ graft_status golden_compare_logits(golden_model *m, const golden_expected *x, co
     if (!logits || want->bytes != b->n_real * m->model->vocab * 4) return graft_fail(err, GRAFT_BAD_INPUT, NULL, "logits are missing or of another size");
     const graft_status status = golden_logits(m, b, logits, err);
     const graft_weight_info *noise = golden_tensor(x->w, "logits_noise"); /* how far the peer's own float32 lies from its float64: no float32 is asked for much less */
-    if (!status) golden_check("logits", golden_max_abs(logits, (const float *)(const void *)want->data, golden_count(want)), noise ? fmax(1e-4, 3.0 * golden_f64(noise, 0)) : 1e-4);
+    if (!status) golden_check("logits", golden_max_abs(logits, (const float *)(const void *)want->data, golden_count(want)), noise ? fmax(1e-4, 2.0 * golden_f64(noise, 0)) : 1e-4);
     return status;
 }
 
